@@ -1,0 +1,131 @@
+"""The network that maps a drawn structure to Q-values of all placements, and the policy around it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+
+from asla_agents.convolution import Convolution
+from asla_agents.representations import Gaussian, Representation
+from asla_env.grid import Grid
+
+HEADS: dict[str, type[nn.Module]] = {"linear": nn.Identity, "tanh": nn.Tanh}
+
+
+class QMapNetwork(nn.Module):
+    """Convolutions from an image to one Q-value for each species and pixel.
+
+    With one channel in, one species out and the defaults it has 49,531 weights (section II of the paper).
+
+    Parameters
+    ----------
+    grid
+        Pixels and boundary conditions of the images.
+    in_channels
+        Channels of the image.
+    n_species
+        Species to place.
+    hidden_channels
+        Kernels of each hidden layer.
+    kernel_size
+        Pixels of the kernels along every axis, an odd number.
+    activation_fn
+        Module between the layers.
+    head
+        ``"linear"``, or ``"tanh"`` to bound the Q-values to (-1, 1).
+
+    Raises
+    ------
+    ValueError
+        If `head` is unknown or `kernel_size` is even.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        in_channels: int = 1,
+        n_species: int = 1,
+        hidden_channels: Sequence[int] = (10, 10, 10),
+        kernel_size: int = 15,
+        activation_fn: type[nn.Module] = nn.LeakyReLU,
+        head: str = "linear",
+    ) -> None:
+        super().__init__()
+        if head not in HEADS:
+            raise ValueError(f"`head` is {head!r} but must be one of {tuple(HEADS)}")
+        self._ndim = grid.ndim
+        widths = (in_channels, *hidden_channels, n_species)
+        layers: list[nn.Module] = []
+        for before, after in zip(widths[:-1], widths[1:], strict=True):
+            layers += [Convolution(before, after, kernel_size, grid), activation_fn()]
+        self.layers = nn.Sequential(*layers[:-1], HEADS[head]())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (batch, channels, x, y[, z]) to Q-values (batch, species, x, y[, z])."""
+        space = tuple(range(2, 2 + self._ndim))
+        q_map: Tensor = self.layers(images.permute(*space, 0, 1))  # [x, y, batch, species]
+        return q_map.movedim((-2, -1), (0, 1))
+
+
+class QMapPolicy(BasePolicy):
+    """Greedy policy over the Q-map of a representation and a `QMapNetwork`.
+
+    Parameters
+    ----------
+    observation_space, action_space, lr_schedule
+        As in every policy of Stable-Baselines3.
+    grid
+        Pixels, spacing and boundary conditions of the images.
+    features_extractor_class, features_extractor_kwargs
+        The representation and its settings.
+    network_kwargs
+        Settings of the `QMapNetwork`.
+    optimizer_class, optimizer_kwargs
+        The optimiser and its settings beside the learning rate.
+    """
+
+    features_extractor: Representation
+    optimizer: torch.optim.Optimizer
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,  # type: ignore
+        action_space: spaces.Discrete,
+        lr_schedule: Schedule,
+        grid: Grid,
+        features_extractor_class: type[Representation] = Gaussian,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        network_kwargs: dict[str, Any] | None = None,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor_class,
+            {"grid": grid, **(features_extractor_kwargs or {})},
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+            normalize_images=False,
+        )
+        self.features_extractor = self.make_features_extractor()
+        n_species, n_channels = self.features_extractor.n_species, self.features_extractor.n_channels
+        self.network = QMapNetwork(grid, n_channels, n_species, **(network_kwargs or {}))
+        self.optimizer = optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+    def q_map(self, observations: Tensor) -> Tensor:
+        """Map one-hot images to Q-values, both (batch, species, x, y[, z])."""
+        q_values: Tensor = self.network(self.features_extractor.image(observations))
+        return q_values
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Q-values of all actions, shape (batch, actions), of one-hot images (batch, species, x, y[, z])."""
+        return self.q_map(observations).flatten(1)
+
+    def _predict(self, observation: Tensor, deterministic: bool = True) -> Tensor:
+        """Actions of highest Q-value, shape (batch,), legal or not."""
+        return self(observation).argmax(dim=1)

@@ -1,0 +1,183 @@
+"""Experience replay: finished builds as pixels and energies; images and targets are made when a batch is drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asla_env.problem import Problem
+
+
+class Batch(NamedTuple):
+    """Samples to train on."""
+
+    images: NDArray[np.int8]
+    """One-hot images of unfinished structures, shape (batch, species, x, y[, z])."""
+    actions: NDArray[np.int64]
+    """The next placements: the action itself and the same species on neighbouring pixels, shape (batch, 1 + n)."""
+    weights: NDArray[np.float64]
+    """How much each placement counts in the loss, shape (batch, 1 + n)."""
+    targets: NDArray[np.float64]
+    """Target Q-values, shape (batch,)."""
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """How batches are drawn and energies become targets.
+
+    Parameters
+    ----------
+    best_share, latest_share
+        Parts of a batch drawn from the builds of lowest energy and from the latest ones; the rest is drawn from all.
+    n_best, n_latest
+        How many builds these are.
+    window_episodes
+        The map from energy to target is linear, +1 at the lowest energy so far and -1 at the median energy of this many
+        latest builds and above.
+    minimum_window
+        The two are at least this many eV per placed atom apart.
+    spillover
+        Weight in the loss of the neighbours of the pixel where the atom went; they share its target.
+    """
+
+    best_share: float = 0.25
+    latest_share: float = 0.25
+    n_best: int = 20
+    n_latest: int = 20
+    window_episodes: int = 100
+    minimum_window: float = 0.2
+    spillover: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("best_share", "latest_share", "spillover"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` is {getattr(self, name)} but must lie in [0, 1]")
+        if self.best_share + self.latest_share > 1:
+            raise ValueError(f"`best_share + latest_share` is {self.best_share + self.latest_share} but must be at most 1")
+        for name in ("n_best", "n_latest", "window_episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` is {getattr(self, name)} but must be at least 1")
+        if not self.minimum_window > 0:
+            raise ValueError(f"`minimum_window` is {self.minimum_window} eV but must be positive")
+
+
+class BuildReplay:
+    """All builds of a search.
+
+    The target of a placement comes from the lowest energy of any build that went through the same structure after it,
+    whatever the order of the atoms and up to symmetry: "how stable can it become".
+
+    Parameters
+    ----------
+    problem
+        What is built.
+    settings
+        How batches are drawn.
+    symmetries
+        Pixel permutations that keep the template, shape (n, n_pixels), identity first.
+    """
+
+    def __init__(self, problem: Problem, settings: ReplaySettings, symmetries: NDArray[np.int64]) -> None:
+        self.settings = settings
+        self._problem = problem
+        self._maps = _site_maps(symmetries, len(problem.species))
+        self._neighbours = _neighbour_table(problem)
+        self._hashes = np.random.default_rng(0).integers(2**63, size=problem.n_actions)  # Zobrist's, one a site
+        self._sites: list[NDArray[np.int32]] = []
+        self._energies: list[float] = []
+        self._lowest: dict[int, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._energies)
+
+    @property
+    def energies(self) -> NDArray[np.float64]:
+        """Energy in eV of each build, inf where there is none, shape (builds,)."""
+        return np.array(self._energies)
+
+    def add(self, placed: Sequence[int], energy: float) -> None:
+        """Store a build.
+
+        Parameters
+        ----------
+        placed
+            Actions in the order taken.
+        energy
+            Energy in eV; nan or inf for a build without one, which counts as worse than all others.
+        """
+        energy = float(energy) if np.isfinite(energy) else np.inf
+        sites = np.asarray(placed, dtype=np.int32)
+        self._sites.append(sites)
+        self._energies.append(energy)
+        for key in self._keys(sites):
+            self._lowest[key] = min(energy, self._lowest.get(key, np.inf))
+
+    def targets(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Target Q-values in [-1, 1] of energies in eV, by what has been seen so far."""
+        seen = self.energies
+        finite = seen[np.isfinite(seen)]
+        if not len(finite):
+            return np.full(len(energies), -1.0)
+        typical = float(np.median(finite[-self.settings.window_episodes :]))
+        lowest = float(finite.min())
+        window = max(typical - lowest, self.settings.minimum_window * self._problem.n_to_place)
+        return np.clip(1 - 2 * (energies - lowest) / window, -1, 1)
+
+    def sample(self, batch_size: int, rng: np.random.Generator) -> Batch:
+        """Draw placements from the best, the latest and all builds, each under a random symmetry."""
+        builds = self._draw_builds(batch_size, rng)
+        maps = self._maps[rng.integers(len(self._maps), size=batch_size)]  # [batch, sites]
+        images = np.zeros((batch_size, self._problem.n_actions), dtype=np.int8)
+        images[:, self._problem.template_sites] = 1
+        actions, lowest = np.empty(batch_size, dtype=np.int64), np.empty(batch_size)
+        for i, (build, site_map) in enumerate(zip(builds, maps, strict=True)):
+            sites = self._sites[build]
+            step = int(rng.integers(len(sites)))
+            images[i, site_map[sites[:step]]] = 1
+            actions[i] = site_map[sites[step]]
+            lowest[i] = self._lowest[self._keys(sites)[step]]
+        placements = np.concatenate([actions[:, None], self._neighbours[actions]], axis=1)
+        weights = np.where(placements >= 0, self.settings.spillover, 0.0)
+        weights[:, 0] = 1
+        shape = (batch_size, len(self._problem.species), *self._problem.grid.shape)
+        return Batch(images.reshape(shape), np.maximum(placements, 0), weights, self.targets(lowest))
+
+    def _draw_builds(self, batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Indices of builds, shape (batch,)."""
+        n, settings = len(self), self.settings
+        n_best, n_latest = round(settings.best_share * batch_size), round(settings.latest_share * batch_size)
+        best = np.argsort(self.energies, kind="stable")[: settings.n_best]
+        return np.concatenate([
+            rng.choice(best, size=n_best),
+            rng.integers(max(0, n - settings.n_latest), n, size=n_latest),
+            rng.integers(n, size=batch_size - n_best - n_latest),
+        ])  # fmt: skip
+
+    def _keys(self, sites: NDArray[np.int32]) -> list[int]:
+        """Key of the structure after each placement, equal for all orders and symmetric images."""
+        running = np.bitwise_xor.accumulate(self._hashes[self._maps[:, sites]], axis=1)  # [symmetry, step]
+        return [int(key) for key in running.min(axis=0)]
+
+
+def _site_maps(symmetries: NDArray[np.int64], n_species: int) -> NDArray[np.int64]:
+    """Pixel permutations as permutations of sites (species, pixel), shape (n, n_actions)."""
+    n_pixels = symmetries.shape[1]
+    return np.concatenate([symmetries + species * n_pixels for species in range(n_species)], axis=1)
+
+
+def _neighbour_table(problem: Problem) -> NDArray[np.int64]:
+    """Actions one pixel away along each axis, shape (n_actions, 2 * axes); -1 beyond an open edge."""
+    grid = problem.grid
+    indices = np.stack(np.unravel_index(np.arange(grid.n_pixels), grid.shape), axis=-1)
+    columns = []
+    for axis in range(grid.ndim):
+        for step in (-1, 1):
+            moved = indices + step * np.eye(grid.ndim, dtype=int)[axis]
+            outside = (moved[:, axis] < 0) | (moved[:, axis] >= grid.shape[axis])
+            flat = np.ravel_multi_index(tuple(moved.T), grid.shape, mode="wrap")
+            columns.append(np.where(outside & (not grid.periodic[axis]), -1, flat))
+    table = np.stack(columns, axis=-1)
+    shifts = np.arange(len(problem.species))[:, None, None] * grid.n_pixels
+    return np.where(table < 0, -1, table + shifts).reshape(-1, table.shape[-1])

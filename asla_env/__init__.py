@@ -1,0 +1,21 @@
+"""Gymnasium environments for building atomistic structures; importing this package registers their ids."""
+
+import gymnasium as gym
+
+from asla_env import problems
+from asla_env.env import AtomPlacementEnv
+from asla_env.evaluator import Evaluator
+from asla_env.grid import Grid
+from asla_env.problem import Problem
+
+__all__ = ["IDS", "AtomPlacementEnv", "Evaluator", "Grid", "Problem", "problems"]
+
+IDS = {
+    "ASLA-Graphene-v0": "graphene",
+    "ASLA-GrapheneMini-v0": "graphene-mini",
+    "ASLA-GrainBoundary-v0": "grain-boundary",
+    "ASLA-Naphthalene-v0": "naphthalene",
+}
+
+for _id, _problem in IDS.items():
+    gym.register(id=_id, entry_point="asla_env.env:AtomPlacementEnv", kwargs={"problem": _problem})

@@ -1,0 +1,235 @@
+"""The Gymnasium environment: place atoms one by one, be paid once for the finished structure."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from asla_env import calculators
+from asla_env.action import ActionMask
+from asla_env.evaluator import Evaluation, Evaluator
+from asla_env.observation import one_hot
+from asla_env.problem import Problem
+from asla_env.problems import PROBLEMS
+from asla_env.reward import RewardFunction, reward_function
+
+_LOGGER = logging.getLogger(__name__)
+
+Observation = NDArray[np.int8]
+
+
+class AtomPlacementEnv(gym.Env[Observation, np.int64]):
+    """Build an atomistic structure atom by atom on a pixel grid.
+
+    ## Action space
+    ``Discrete(species * pixels)``: action ``species * n_pixels + pixel`` places one atom.
+
+    ## Observation space
+    ``MultiBinary((species, x, y[, z]))``: 1 where an atom is drawn, one channel a species.
+
+    ## Reward
+    0 until the structure is finished, then a function of its single-point energy. ``"scaled"`` is
+    ``1 - 2 (E - E_ref) / (n * reward_window)`` clipped to [-1, 1], with ``n`` the number of atoms placed; ``"energy"``
+    is ``-E / n``. A build that cannot be finished ends with -1.
+
+    ## Episode end
+    When all atoms are placed; when no legal pixel is left (``info["dead_end"]``); after an illegal action
+    (``info["invalid_action"]``). Episodes are never truncated.
+
+    ## Info
+    ``action_mask`` (int8, always). At the end also ``energy`` in eV (nan if there is none), ``energy_above_reference``,
+    ``is_success``, ``calculator_error`` (None or the cause), ``dead_end`` and ``invalid_action``.
+
+    Parameters
+    ----------
+    problem
+        A `Problem`, or the name of one of ours (`asla_env.problems.PROBLEMS`).
+    evaluator
+        A calculator's name (`asla_env.calculators.names`), a function that returns an ASE calculator, or an `Evaluator`,
+        which may be shared.
+    reward
+        ``"scaled"``, ``"energy"``, or a function ``(energy, reference_energy, n_placed) -> reward``, energies in eV.
+    reward_window
+        Width in eV per placed atom of the energies that ``"scaled"`` tells apart.
+    penalty
+        What a structure counts, in eV per placed atom above the reference, if the calculator fails on it or returns an
+        energy further than this from the reference.
+    invalid_action
+        ``"terminate"``: an illegal action ends the episode with reward -1. ``"raise"``: it raises ValueError.
+    render_mode
+        ``"rgb_array"``, ``"ansi"`` or None.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}
+
+    def __init__(
+        self,
+        problem: Problem | str,
+        evaluator: str | Callable[[], Calculator] | Evaluator = calculators.DEFAULT,
+        *,
+        reward: str | RewardFunction = "scaled",
+        reward_window: float = 10.0,
+        penalty: float = 20.0,
+        invalid_action: str = "terminate",
+        render_mode: str | None = None,
+    ) -> None:
+        self.problem = _named_problem(problem) if isinstance(problem, str) else problem
+        self.evaluator = evaluator if isinstance(evaluator, Evaluator) else Evaluator(evaluator)
+        self.render_mode = render_mode
+        self._reward = reward_function(reward, reward_window)
+        self._penalty = penalty
+        self._invalid_action = invalid_action
+        self._reference = Evaluation(np.nan, None)
+        self._empty_mask = ActionMask(self.problem)
+        self._check_arguments(reward)
+        self.observation_space = spaces.MultiBinary([len(self.problem.species), *self.problem.grid.shape])
+        self.action_space = spaces.Discrete(self.problem.n_actions)
+        self._mask, self._placed, self._finished = self._empty_mask.copy(), list[int](), True
+
+    @property
+    def placed(self) -> tuple[int, ...]:
+        """Actions taken in this episode."""
+        return tuple(self._placed)
+
+    @property
+    def atoms(self) -> Atoms:
+        """The structure so far, template and surroundings included."""
+        return self.problem.structure(self._placed)
+
+    @property
+    def reference_energy(self) -> float:
+        """Energy of the reference structure in eV; nan without a reference or while it cannot be computed."""
+        if self.problem.reference is not None and not np.isfinite(self._reference.energy):
+            self._reference = self.evaluator.evaluate(self.problem.reference)
+        return self._reference.energy
+
+    def action_masks(self) -> NDArray[np.int8]:
+        """Legal actions as a new array of 0 and 1, shape (n_actions,); all 0 after the end of an episode."""
+        if self._finished:
+            return np.zeros(self.problem.n_actions, dtype=np.int8)
+        return self._mask.legal.astype(np.int8)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+        """Start again from the template. Nothing here is random but `np_random` is seeded as Gymnasium asks.
+
+        Parameters
+        ----------
+        seed
+            Seed of `np_random`.
+        options
+            Not used.
+        """
+        super().reset(seed=seed)
+        self._mask, self._placed, self._finished = self._empty_mask.copy(), [], False
+        return self._observation(), {"action_mask": self.action_masks()}
+
+    def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Place an atom; after the last one compute the energy.
+
+        Raises
+        ------
+        ValueError
+            If the action is illegal and the environment was made with ``invalid_action="raise"``.
+        gymnasium.error.ResetNeeded
+            If the episode is over.
+        """
+        if self._finished:
+            raise gym.error.ResetNeeded("the episode is over: call `reset` before `step`")
+        chosen = int(action)
+        if not (0 <= chosen < self.problem.n_actions and self._mask.legal[chosen]):
+            return self._reject(chosen)
+        self._placed.append(chosen)
+        self._mask.place(chosen)
+        if len(self._placed) == self.problem.n_to_place:
+            return self._finish()
+        if not self._mask.legal.any():
+            return self._end(-1.0, dead_end=True)
+        return self._observation(), 0.0, False, False, {"action_mask": self.action_masks()}
+
+    def render(self) -> NDArray[np.uint8] | str | None:  # type: ignore[override]
+        """Picture of the structure as an image (height, width, 3) or as text, by `render_mode`."""
+        from asla_env import render
+
+        if self.render_mode == "rgb_array":
+            return render.structure_image(self.atoms, self.problem)
+        if self.render_mode == "ansi":
+            return render.structure_text(self._placed, self.problem)
+        return None
+
+    def _observation(self) -> Observation:
+        return one_hot(self._placed, self.problem)
+
+    def _reject(self, action: int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Answer an illegal action."""
+        if self._invalid_action == "raise":
+            raise ValueError(f"`action` is {action} but must be legal: see `action_masks()`")
+        return self._end(-1.0, invalid_action=True)
+
+    def _finish(self) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Compute the energy of the finished structure and turn it into the reward."""
+        n_placed = self.problem.n_to_place
+        reference = self.reference_energy
+        evaluation = self.evaluator.evaluate(self.atoms, self.problem.canonical_key(self._placed))
+        energy, error = evaluation.energy, evaluation.error
+        if error is None and abs(energy - reference) > self._penalty * n_placed:
+            error = f"absurd energy: {energy} eV, {energy - reference:.6g} eV from the reference"
+            _LOGGER.warning("%s", error)
+        if error is not None:
+            energy = reference + self._penalty * n_placed
+        elif self._reference.error is not None:
+            error = f"the reference could not be computed: {self._reference.error}"
+        usable = error is None or np.isfinite(energy - reference)
+        reward = self._reward(energy, reference, n_placed) if usable else -1.0
+        return self._end(reward, energy=energy, above=energy - reference, calculator_error=error)
+
+    def _end(
+        self,
+        reward: float,
+        *,
+        energy: float = np.nan,
+        above: float = np.nan,
+        calculator_error: str | None = None,
+        dead_end: bool = False,
+        invalid_action: bool = False,
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Close the episode."""
+        self._finished = True
+        info = {
+            "action_mask": self.action_masks(),
+            "energy": energy,
+            "energy_above_reference": above,
+            "is_success": bool(calculator_error is None and above < self.problem.success_window),
+            "calculator_error": calculator_error,
+            "dead_end": dead_end,
+            "invalid_action": invalid_action,
+        }
+        return self._observation(), float(reward), True, False, info
+
+    def _check_arguments(self, reward: str | RewardFunction) -> None:
+        """Raise ValueError if an argument is out of its range or the arguments contradict each other."""
+        choices = {"_invalid_action": ("terminate", "raise"), "render_mode": (None, *self.metadata["render_modes"])}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"`{name.strip('_')}` is {getattr(self, name)!r} but must be one of {allowed}")
+        if not (np.isfinite(self._penalty) and self._penalty > 0):
+            raise ValueError(f"`penalty` is {self._penalty} eV per placed atom but must be positive and finite")
+        if reward == "scaled" and self.problem.reference is None:
+            raise ValueError("`reward` is 'scaled' but must be 'energy' or a function for a problem without a reference")
+        if self.evaluator.calculator in calculators.names():
+            calculators.check_species(self.evaluator.calculator, self.problem.structure([]).symbols)
+            calculators.check_species(self.evaluator.calculator, self.problem.species)
+        if not self._empty_mask.legal.any():
+            raise ValueError("`problem` leaves no legal pixel for the first atom but must leave at least one")
+
+
+def _named_problem(name: str) -> Problem:
+    """One of the problems of this package."""
+    if name not in PROBLEMS:
+        raise ValueError(f"`problem` is {name!r} but must be a Problem or one of {tuple(PROBLEMS)}")
+    return PROBLEMS[name]()

@@ -1,0 +1,190 @@
+"""The pixel grid: where atoms may be placed, how far apart pixels are, and which moves leave the grid as it is."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import permutations, product
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Pixels on two or three orthogonal axes, each periodic or open.
+
+    Pixel ``(i, j[, k])`` sits at ``origin + (i, j[, k]) * spacing``; the spacing of an axis is its length divided by
+    its number of pixels. Pixels are addressed by their flat index, the last axis running fastest.
+
+    Parameters
+    ----------
+    shape
+        Pixels along each axis, two or three numbers of at least 1.
+    cell
+        Length of each axis in Å, or the matrix of the cell vectors. Only orthorhombic cells are supported.
+    periodic
+        Whether the structure repeats along each axis.
+    origin
+        Cartesian position in Å of pixel 0. Two axes span the plane ``z = origin[2]``.
+
+    Raises
+    ------
+    ValueError
+        If the numbers do not describe an orthorhombic grid.
+    """
+
+    shape: tuple[int, ...]
+    cell: tuple[float, ...]
+    periodic: tuple[bool, ...]
+    origin: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0))
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(n) for n in self.shape)
+        if len(shape) not in (2, 3) or min(shape) < 1 or shape != tuple(self.shape):
+            raise ValueError(f"`shape` is {self.shape} but must be two or three whole numbers of at least 1")
+        periodic = tuple(bool(axis) for axis in self.periodic)
+        if len(periodic) != len(shape):
+            raise ValueError(f"`periodic` is {self.periodic} but must have one entry for each axis of `shape` {shape}")
+        origin = tuple(float(x) for x in self.origin)
+        if len(origin) != 3 or not np.all(np.isfinite(origin)):
+            raise ValueError(f"`origin` is {self.origin} but must be three finite numbers in Å")
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "periodic", periodic)
+        object.__setattr__(self, "origin", origin)
+        object.__setattr__(self, "cell", _orthorhombic_lengths(self.cell, len(shape)))
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, 2 or 3."""
+        return len(self.shape)
+
+    @property
+    def n_pixels(self) -> int:
+        """Number of pixels."""
+        return int(np.prod(self.shape))
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Distance in Å between neighbouring pixels along each axis."""
+        return tuple(length / n for length, n in zip(self.cell, self.shape, strict=True))
+
+    @cached_property
+    def pixel_positions(self) -> NDArray[np.float64]:
+        """Cartesian positions in Å of all pixels, shape (n_pixels, 3)."""
+        return self.positions(np.arange(self.n_pixels))
+
+    def positions(self, pixels: ArrayLike) -> NDArray[np.float64]:
+        """Cartesian positions in Å, shape (..., 3), of flat pixel indices of shape (...)."""
+        pixels = np.asarray(pixels)
+        if np.any((pixels < 0) | (pixels >= self.n_pixels)):
+            raise ValueError(f"`pixels` holds {pixels} but a pixel must lie in [0, {self.n_pixels})")
+        indices = np.stack(np.unravel_index(pixels, self.shape), axis=-1)  # [..., axis]
+        positions = np.broadcast_to(np.asarray(self.origin), (*pixels.shape, 3)).copy()
+        positions[..., : self.ndim] += indices * np.asarray(self.spacing)
+        return positions
+
+    def pixels(self, positions: ArrayLike) -> NDArray[np.int64]:
+        """Flat indices, shape (...), of the pixels nearest to Cartesian positions in Å of shape (..., 3).
+
+        Raises
+        ------
+        ValueError
+            If a position lies more than half a pixel beyond an open axis, or is not finite.
+        """
+        positions = np.asarray(positions, dtype=float)
+        if not np.all(np.isfinite(positions)):
+            raise ValueError("`positions` holds a number that is not finite but must be Cartesian coordinates in Å")
+        offsets = (positions - np.asarray(self.origin))[..., : self.ndim] / np.asarray(self.spacing)
+        indices = np.rint(offsets).astype(np.int64)  # [..., axis]
+        for axis, (n, periodic) in enumerate(zip(self.shape, self.periodic, strict=True)):
+            if periodic:
+                indices[..., axis] %= n
+            elif np.any((indices[..., axis] < 0) | (indices[..., axis] >= n)):
+                low, high = self.origin[axis], self.origin[axis] + (n - 1) * self.spacing[axis]
+                raise ValueError(
+                    f"`positions` {positions.round(3).tolist()} reach outside the grid: along the open axis {axis} "
+                    f"they must lie between {low:.3f} and {high:.3f} Å"
+                )
+        flat = np.ravel_multi_index(tuple(np.moveaxis(indices, -1, 0)), self.shape)
+        return np.asarray(flat, dtype=np.int64)
+
+    def minimum_image(self, vectors: ArrayLike) -> NDArray[np.float64]:
+        """Shortest periodic images of Cartesian vectors in Å, shape (..., 3)."""
+        vectors = np.array(vectors, dtype=float)
+        for axis, (length, periodic) in enumerate(zip(self.cell, self.periodic, strict=True)):
+            if periodic:
+                vectors[..., axis] -= length * np.rint(vectors[..., axis] / length)
+        return vectors
+
+    def distances(self, positions: ArrayLike) -> NDArray[np.float64]:
+        """Minimum-image distances in Å, shape (n, n_pixels), from positions of shape (n, 3) to every pixel."""
+        positions = np.asarray(positions, dtype=float)[:, None]  # [n, 1, 3]
+        return np.asarray(np.linalg.norm(self.minimum_image(self.pixel_positions - positions), axis=-1))
+
+    def permutation(self, symmetry: "Symmetry") -> NDArray[np.int64]:
+        """Flat indices, shape (n_pixels,), of the pixels to which a symmetry moves each pixel."""
+        indices = np.stack(np.unravel_index(np.arange(self.n_pixels), self.shape))  # [axis, pixel]
+        moved = np.array(symmetry.signs)[:, None] * indices[list(symmetry.axes)] + np.array(symmetry.shift)[:, None]
+        return np.asarray(np.ravel_multi_index(tuple(moved), self.shape, mode="wrap"), dtype=np.int64)
+
+    def transform(self, symmetry: "Symmetry", positions: ArrayLike) -> NDArray[np.float64]:
+        """Cartesian positions in Å, shape (..., 3), to which a symmetry moves positions of shape (..., 3)."""
+        offsets = np.array(positions, dtype=float) - np.asarray(self.origin)
+        shift = np.asarray(symmetry.shift) * np.asarray(self.spacing)
+        offsets[..., : self.ndim] = np.asarray(symmetry.signs) * offsets[..., list(symmetry.axes)] + shift
+        return np.asarray(offsets + np.asarray(self.origin))
+
+    @cached_property
+    def point_symmetries(self) -> tuple["Symmetry", ...]:
+        """Reflections and swaps of like axes, the identity first.
+
+        A periodic axis is reflected about pixel 0, an open axis about its middle. Together with the translations
+        along periodic axes these are all exact symmetries of an orthorhombic grid.
+        """
+        return tuple(
+            Symmetry(axes, signs, self._shift_of(signs))
+            for axes in permutations(range(self.ndim))
+            if all(self._kind(new) == self._kind(old) for old, new in enumerate(axes))
+            for signs in product((1, -1), repeat=self.ndim)
+        )
+
+    def symmetries(self) -> Iterator["Symmetry"]:
+        """Yield every exact symmetry of the grid, the identity first."""
+        shifts = [range(n if periodic else 1) for n, periodic in zip(self.shape, self.periodic, strict=True)]
+        for shift in product(*shifts):
+            for point in self.point_symmetries:
+                yield point.then_shift(shift)
+
+    def _kind(self, axis: int) -> tuple[int, float, bool]:
+        """What two axes must share to be swapped."""
+        return self.shape[axis], round(self.cell[axis], 9), self.periodic[axis]
+
+    def _shift_of(self, signs: tuple[int, ...]) -> tuple[int, ...]:
+        """Shift in pixels that brings a reflected open axis back onto itself."""
+        lasts = (0 if periodic else n - 1 for n, periodic in zip(self.shape, self.periodic, strict=True))
+        return tuple(last if sign < 0 else 0 for sign, last in zip(signs, lasts, strict=True))
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """A move of the grid onto itself: pixel index ``i`` becomes ``signs * i[axes] + shift``, modulo periodic axes."""
+
+    axes: tuple[int, ...]
+    signs: tuple[int, ...]
+    shift: tuple[int, ...]
+
+    def then_shift(self, shift: Sequence[int]) -> "Symmetry":
+        """Return this move followed by a translation in pixels along each axis."""
+        return Symmetry(self.axes, self.signs, tuple(int(a + b) for a, b in zip(self.shift, shift, strict=True)))
+
+
+def _orthorhombic_lengths(cell: ArrayLike, ndim: int) -> tuple[float, ...]:
+    """Lengths in Å of `ndim` orthogonal axes, from lengths or from a matrix of cell vectors."""
+    matrix = np.asarray(cell, dtype=float)
+    if matrix.ndim == 2:
+        if not np.allclose(matrix, np.diag(np.diag(matrix)), atol=1e-9):
+            raise ValueError(f"`cell` is {matrix.tolist()} but must be orthorhombic, with vectors along x, y and z")
+        matrix = np.diag(matrix)[:ndim]
+    if matrix.shape != (ndim,) or not np.all(np.isfinite(matrix)) or np.any(matrix <= 0):
+        raise ValueError(f"`cell` is {cell} but must be {ndim} positive lengths in Å")
+    return tuple(float(length) for length in matrix)

@@ -1,0 +1,341 @@
+"""A search problem: what is there, what is to be placed where, and when the structure counts as found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from hashlib import blake2b
+from typing import Self
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
+from numpy.typing import NDArray
+
+from asla_env.grid import Grid, Symmetry
+
+_EXACT = 1e-4  # Å; closer than this, two positions count as the same under a symmetry
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Atoms to place on a grid around a template, and the structure that is looked for.
+
+    Parameters
+    ----------
+    name
+        What pictures and files call the problem.
+    grid
+        The pixels on which atoms may be placed.
+    template
+        Atoms that are there from the start, with the simulation cell and its periodicity. Energies use their true
+        positions; images show each at its nearest pixel.
+    to_place
+        How many atoms of each species are to be placed.
+    reference
+        A finished structure: success and scaled rewards are measured from its energy. Without one no structure is
+        ever a success.
+    success_window
+        A structure whose energy lies less than this many eV above the reference counts as found.
+    minimum_distance
+        Least distance between an atom to place and any other, as a multiple of the sum of the two covalent radii.
+        ``None`` switches the limit off; a pixel still holds one atom only.
+    maximum_distance
+        An atom must be placed within this multiple of the sum of covalent radii of some atom that is there already.
+        ``None`` switches the limit off; without any atom there it does not apply.
+    surroundings
+        Atoms outside the image that only take part in the energy.
+
+    Raises
+    ------
+    ValueError
+        If the parts contradict each other.
+    """
+
+    name: str
+    grid: Grid
+    template: Atoms
+    to_place: Mapping[str, int]
+    reference: Atoms | None = None
+    success_window: float = 3.0
+    minimum_distance: float | None = 0.7
+    maximum_distance: float | None = 1.3
+    surroundings: Atoms = field(default_factory=Atoms)
+
+    def __post_init__(self) -> None:
+        for part in fields(self):  # atoms are mutable: keep copies of our own
+            if isinstance(getattr(self, part.name), Atoms):
+                object.__setattr__(self, part.name, getattr(self, part.name).copy())
+        object.__setattr__(self, "to_place", dict(self.to_place))
+        _check_numbers(self)
+        _check_template(self)
+        _check_reference(self)
+
+    @classmethod
+    def from_atoms(
+        cls,
+        atoms: Atoms,
+        place: Sequence[int],
+        *,
+        spacing: float = 0.2,
+        shape: tuple[int, ...] | None = None,
+        margin: float = 1.0,
+        name: str = "",
+        success_window: float = 3.0,
+        minimum_distance: float | None = 0.7,
+        maximum_distance: float | None = 1.3,
+    ) -> Self:
+        """Make a problem from a finished structure: some of its atoms are taken away and have to be found.
+
+        A structure flat in z becomes a problem with two axes, any other one with three.
+
+        Parameters
+        ----------
+        atoms
+            The finished structure, in an orthorhombic cell along its periodic axes.
+        place
+            Indices of the atoms that are taken away and are to be placed.
+        spacing
+            Wanted distance in Å between pixels; along a periodic axis the nearest one that divides the cell is taken.
+        shape
+            Pixels along each axis, instead of `spacing`.
+        margin
+            How far in Å the grid reaches beyond the outermost atoms along open axes.
+        name, success_window, minimum_distance, maximum_distance
+            As for the class.
+
+        Raises
+        ------
+        ValueError
+            If an index is out of range or repeated, or the cell is not orthorhombic along its periodic axes.
+        """
+        indices = np.asarray(list(place), dtype=int)
+        if np.any((indices < -len(atoms)) | (indices >= len(atoms))):
+            raise ValueError(f"`place` is {indices.tolist()} but must hold indices of the {len(atoms)} atoms")
+        taken = set((indices % max(len(atoms), 1)).tolist())
+        if len(taken) != len(indices):
+            raise ValueError(f"`place` is {indices.tolist()} but must name each atom once")
+        symbols = [atoms.symbols[i] for i in sorted(taken)]
+        return cls(
+            name=name or atoms.get_chemical_formula(),
+            grid=_grid_around(atoms, spacing, shape, margin),
+            template=atoms[[i for i in range(len(atoms)) if i not in taken]],
+            to_place={symbol: symbols.count(symbol) for symbol in dict.fromkeys(symbols)},
+            reference=atoms,
+            success_window=success_window,
+            minimum_distance=minimum_distance,
+            maximum_distance=maximum_distance,
+        )
+
+    @cached_property
+    def species(self) -> tuple[str, ...]:
+        """Chemical symbols in the order of the image channels: the template's first, then those to place."""
+        return tuple(dict.fromkeys([*self.template.symbols, *self.to_place]))
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """How many atoms of each species are to be placed, shape (species,)."""
+        return np.array([self.to_place.get(symbol, 0) for symbol in self.species], dtype=np.int64)
+
+    @property
+    def n_to_place(self) -> int:
+        """How many atoms are to be placed: the steps of a whole build."""
+        return int(self.counts.sum())
+
+    @property
+    def n_actions(self) -> int:
+        """Number of actions, one for each species and pixel."""
+        return len(self.species) * self.grid.n_pixels
+
+    @cached_property
+    def template_sites(self) -> NDArray[np.int64]:
+        """The template as action indices ``species * n_pixels + pixel``, in the order of its atoms."""
+        channels = np.array([self.species.index(symbol) for symbol in self.template.symbols], dtype=np.int64)
+        return channels * self.grid.n_pixels + self.grid.pixels(self.template.positions.reshape(-1, 3))
+
+    def radii(self) -> NDArray[np.float64]:
+        """Covalent radii in Å, shape (species,)."""
+        return np.array([covalent_radii[atomic_numbers[symbol]] for symbol in self.species])
+
+    def structure(self, placed: Sequence[int]) -> Atoms:
+        """Return template, placed atoms and surroundings as one structure with the template's cell.
+
+        Parameters
+        ----------
+        placed
+            Action indices of the atoms placed so far.
+        """
+        sites = np.asarray(placed, dtype=np.int64)
+        channels, pixels = np.divmod(sites, self.grid.n_pixels)
+        symbols = [self.species[channel] for channel in channels]
+        return self.template + Atoms(symbols, positions=self.grid.positions(pixels)) + self.surroundings
+
+    def symmetries(self, tolerance: float = _EXACT) -> NDArray[np.int64]:
+        """Symmetries of the grid that keep the template, as pixel permutations of shape (n, n_pixels), identity first.
+
+        Without a template the translations, being as many as pixels, are left out.
+
+        Parameters
+        ----------
+        tolerance
+            How far in Å an atom of the template may be from an atom's image. A symmetry must map the drawn template
+            onto itself whatever the tolerance.
+        """
+        found = [s for point in self.grid.point_symmetries for s in self._onto_template(point)]
+        return np.array([self.grid.permutation(s) for s in found if self._keeps_atoms(s, tolerance)])
+
+    def canonical_key(self, placed: Sequence[int]) -> bytes:
+        """Key of a structure that is equal for structures equal by an exact symmetry and differs between problems.
+
+        Parameters
+        ----------
+        placed
+            Action indices of all placed atoms, in any order.
+        """
+        sites = np.asarray(placed, dtype=np.int64)
+        if not self._template_is_on_grid:
+            return self._fingerprint + min(map(bytes, self._images(sites)))
+        images = self._images(np.concatenate([self.template_sites, sites]))
+        return self._fingerprint + min(bytes(row) for image in images for row in self._anchored(image))
+
+    @cached_property
+    def _exact_permutations(self) -> NDArray[np.int64]:
+        """Pixel permutations under which the energy is exactly the same; translations of a template on pixels aside."""
+        if self._template_is_on_grid:
+            return np.array([self.grid.permutation(symmetry) for symmetry in self.grid.point_symmetries])
+        return self.symmetries()
+
+    @cached_property
+    def _fingerprint(self) -> bytes:
+        """Digest of everything that, beside the placed atoms, fixes the energy."""
+        text = repr((self.grid, self.species))
+        for atoms in (self.template, self.surroundings):
+            text += repr((atoms.numbers.tolist(), atoms.positions.tolist(), atoms.cell.tolist(), atoms.pbc.tolist()))
+        return blake2b(text.encode(), digest_size=8).digest()
+
+    @cached_property
+    def _template_is_on_grid(self) -> bool:
+        """Whether every atom sits exactly on a pixel, so that all symmetries of the grid keep the energy."""
+        drawn = self.grid.positions(self.template_sites % self.grid.n_pixels)
+        off = self.grid.minimum_image(self.template.positions - drawn)
+        return len(self.surroundings) == 0 and bool(np.all(np.abs(off) < _EXACT))
+
+    def _images(self, sites: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Sorted sites under each exact permutation, shape (n_permutations, n_sites)."""
+        channels, pixels = np.divmod(sites, self.grid.n_pixels)
+        images = channels * self.grid.n_pixels + self._exact_permutations[:, pixels]
+        return np.sort(images, axis=1).astype(np.int32)
+
+    def _anchored(self, sites: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Sorted sites after each translation that brings an atom of the first kind to pixel 0 of the periodic axes."""
+        channels, pixels = np.divmod(sites, self.grid.n_pixels)
+        indices = _indices(self.grid, pixels)  # [atom, axis]
+        anchors = indices[channels == channels[0]] * np.asarray(self.grid.periodic)
+        moved = (indices - anchors[:, None]) % np.asarray(self.grid.shape)  # [anchor, atom, axis]
+        flat = np.ravel_multi_index(tuple(np.moveaxis(moved, -1, 0)), self.grid.shape)
+        return np.asarray(np.sort(channels * self.grid.n_pixels + flat, axis=1), dtype=np.int32)
+
+    def _onto_template(self, point: Symmetry) -> list[Symmetry]:
+        """Follow a point symmetry by each translation that may bring the first template atom onto another."""
+        if not len(self.template):
+            return [point]
+        pixels = self.template_sites % self.grid.n_pixels
+        start = self.grid.permutation(point)[pixels[0]]
+        shifts = np.unique((_indices(self.grid, pixels) - _indices(self.grid, start)) % self.grid.shape, axis=0)
+        return [point.then_shift(shift) for shift in shifts if not np.any(shift[~np.asarray(self.grid.periodic)])]
+
+    def _keeps_atoms(self, symmetry: Symmetry, tolerance: float) -> bool:
+        """Whether the drawn template, its true positions and the surroundings are mapped onto themselves."""
+        channels, pixels = np.divmod(self.template_sites, self.grid.n_pixels)
+        drawn = channels * self.grid.n_pixels + self.grid.permutation(symmetry)[pixels]
+        atoms = self.template + self.surroundings
+        images = self.grid.transform(symmetry, atoms.positions)
+        gaps = np.linalg.norm(self.grid.minimum_image(images[:, None] - atoms.positions), axis=-1)
+        close = (gaps < tolerance) & (atoms.numbers[:, None] == atoms.numbers)
+        return set(drawn) == set(self.template_sites) and bool(np.all(close.any(axis=1)))
+
+
+def _indices(grid: Grid, pixels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index along each axis, shape (..., axis), of flat pixel indices."""
+    return np.stack(np.unravel_index(pixels, grid.shape), axis=-1)
+
+
+def _check_numbers(problem: Problem) -> None:
+    """Raise unless counts, limits and window make sense."""
+    for symbol, count in problem.to_place.items():
+        if symbol not in atomic_numbers:
+            raise ValueError(f"`to_place` names the species {symbol!r} but must name chemical elements")
+        if not isinstance(count, int | np.integer) or count < 0:
+            raise ValueError(f"`to_place` asks for {count!r} {symbol} but a count must be a whole number of at least 0")
+    if sum(problem.to_place.values()) == 0:
+        raise ValueError(f"`to_place` is {problem.to_place} but must hold at least one atom: nothing is to be placed")
+    for name in ("minimum_distance", "maximum_distance"):
+        limit = getattr(problem, name)
+        if limit is not None and not (np.isfinite(limit) and limit > 0):
+            raise ValueError(f"`{name}` is {limit} but must be a positive multiple of covalent radii, or None")
+    if problem.minimum_distance and problem.maximum_distance and problem.minimum_distance >= problem.maximum_distance:
+        raise ValueError(
+            f"`minimum_distance` is {problem.minimum_distance} but must be below `maximum_distance`, "
+            f"{problem.maximum_distance}"
+        )
+    if not (np.isfinite(problem.success_window) and problem.success_window > 0):
+        raise ValueError(f"`success_window` is {problem.success_window} eV but must be positive and finite")
+
+
+def _check_template(problem: Problem) -> None:
+    """Raise unless every template atom has a pixel of its own and room is left for the atoms to place."""
+    try:
+        pixels = problem.template_sites % problem.grid.n_pixels
+    except ValueError as error:
+        raise ValueError(f"`template` has an atom outside the grid: {error}") from error
+    values, counts = np.unique(pixels, return_counts=True)
+    if np.any(counts > 1):
+        crowded = _indices(problem.grid, values[counts > 1]).tolist()
+        raise ValueError(f"`template` has two atoms on one pixel, {crowded}, but each must have its own")
+    free = problem.grid.n_pixels - len(pixels)
+    if problem.n_to_place > free:
+        raise ValueError(f"`to_place` holds {problem.n_to_place} atoms but must fit on the {free} free pixels")
+    _check_cell(problem)
+
+
+def _check_cell(problem: Problem) -> None:
+    """Raise unless the template repeats along the periodic axes as the grid does."""
+    for axis, (length, periodic) in enumerate(zip(problem.grid.cell, problem.grid.periodic, strict=True)):
+        vector = np.eye(3)[axis] * length
+        repeats = problem.template.pbc[axis] and np.allclose(problem.template.cell[axis], vector, atol=1e-6)
+        if periodic and not repeats:
+            raise ValueError(
+                f"`template` has cell vector {problem.template.cell[axis].tolist()} Å and pbc "
+                f"{bool(problem.template.pbc[axis])} along axis {axis} but must repeat there every {length} Å as `grid`"
+            )
+
+
+def _check_reference(problem: Problem) -> None:
+    """Raise unless the reference has the atoms of a finished structure."""
+    if problem.reference is None:
+        return
+    expected = problem.template + problem.surroundings
+    expected += Atoms([symbol for symbol, count in problem.to_place.items() for _ in range(count)])
+    if sorted(problem.reference.symbols) != sorted(expected.symbols):
+        raise ValueError(
+            f"`reference` is {problem.reference.symbols} but must have the atoms of a finished structure, "
+            f"{expected.get_chemical_formula()}"
+        )
+
+
+def _grid_around(atoms: Atoms, spacing: float, shape: tuple[int, ...] | None, margin: float) -> Grid:
+    """Grid over the cell along periodic axes and over the atoms and a margin along open ones."""
+    if not len(atoms):
+        raise ValueError("`atoms` is empty but must be a finished structure")
+    if not (np.isfinite(spacing) and spacing > 0):
+        raise ValueError(f"`spacing` is {spacing} Å but must be positive")
+    ndim = 2 if np.ptp(atoms.positions[:, 2]) < _EXACT else 3
+    periodic = atoms.pbc[:ndim]
+    if np.any(np.abs(atoms.cell[:ndim] - np.diag(np.diag(atoms.cell))[:ndim])[periodic] > 1e-6):
+        raise ValueError(f"`atoms` has the cell {atoms.cell.tolist()} but it must be orthorhombic")
+    low = np.where(periodic, 0.0, atoms.positions.min(axis=0)[:ndim] - margin)
+    span = np.where(periodic, np.diag(atoms.cell)[:ndim], np.ptp(atoms.positions, axis=0)[:ndim] + 2 * margin)
+    if shape is None:
+        shape = tuple(int(n) for n in np.maximum(np.rint(span / spacing), 1) + ~periodic)
+    cell = np.where(periodic, span, span / np.maximum(np.asarray(shape) - 1, 1) * np.asarray(shape))
+    origin = (*low, atoms.positions[0, 2]) if ndim == 2 else tuple(low)
+    return Grid(shape, tuple(cell), tuple(periodic), origin)

@@ -1,0 +1,298 @@
+import copy
+import logging
+import pickle
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
+from ase.calculators.mixing import SumCalculator
+from ase.constraints import FixAtoms
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asla_env import evaluator as evaluator_module
+from asla_env.evaluator import Evaluation, Evaluator
+
+WATER = molecule("H2O")
+
+
+class Scripted(Calculator):
+    """Answers from a list, one answer an energy; an exception is raised, a function called."""
+
+    implemented_properties = ["energy"]
+
+    def __init__(self, answers: list[Any]) -> None:
+        super().__init__()
+        self.answers = answers
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        self.results["energy"] = answer(self.atoms) if callable(answer) else answer
+
+
+class Remembering(Calculator):
+    """Its energy is the number of energies since it was made or reset."""
+
+    implemented_properties = ["energy"]
+    count = 0
+
+    def reset(self) -> None:
+        super().reset()
+        self.count = 0
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        self.count += 1
+        self.results["energy"] = float(self.count)
+
+
+class Factory:
+    """Makes scripted calculators that share their script, and counts them."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.made = 0
+
+    def __call__(self) -> Calculator:
+        self.made += 1
+        return Scripted(self.answers)
+
+
+def carbon(seed: int, n: int = 12) -> Atoms:
+    """Carbon at random pixels of a small periodic cell, 0.9 Å apart at least."""
+    pixels = np.stack(np.meshgrid(np.arange(4), np.arange(7), indexing="ij"), axis=-1).reshape(-1, 2)
+    rng = np.random.default_rng(seed)
+    xy = rng.permutation(pixels)[:n] * 1.05 + rng.uniform(-0.07, 0.07, (n, 2))
+    return Atoms(f"C{n}", positions=np.column_stack([xy, np.zeros(n)]), cell=[4.26, 7.38, 10], pbc=True)
+
+
+def coincident() -> Atoms:
+    atoms = carbon(0)
+    atoms.positions[1] = atoms.positions[0]
+    return atoms
+
+
+# Energies depend on the structure alone.
+
+
+@pytest.mark.parametrize(
+    "between", [[carbon(1)], [carbon(2, n=11)], [WATER], [coincident()], [carbon(3), coincident()]]
+)
+def test_an_energy_does_not_depend_on_what_was_computed_before(between: list[Atoms]) -> None:
+    fresh = Evaluator("gfn1-xtb").evaluate(carbon(0))
+    used = Evaluator("gfn1-xtb")
+    for atoms in between:
+        used.evaluate(atoms)
+    assert used.evaluate(carbon(0)) == fresh
+    assert fresh.error is None
+
+
+def test_a_failure_is_the_same_whatever_was_computed_before() -> None:
+    used = Evaluator("gfn1-xtb")
+    first = used.evaluate(coincident())
+    used.evaluate(carbon(0))
+    assert used.evaluate(coincident()).error == first.error
+    assert "Too close" in first.error
+
+
+def test_an_energy_of_gfn2_does_not_depend_on_what_was_computed_before() -> None:
+    used = Evaluator("gfn2-xtb")
+    used.evaluate(molecule("NH3"))
+    ethane = molecule("C2H6")
+    used.evaluate(ethane)
+    ethane.rattle(0.1, seed=0)
+    assert used.evaluate(ethane) == Evaluator("gfn2-xtb").evaluate(ethane)
+
+
+def test_a_calculator_is_made_once_and_reset_before_each_structure() -> None:
+    made = []
+    used = Evaluator(lambda: made.append(Remembering()) or made[-1])
+    assert [used.evaluate(molecule(name)).energy for name in ("H2O", "H2O", "CH4")] == [1, 1, 1]
+    assert len(made) == 1
+
+
+def test_a_calculator_that_cannot_be_reset_is_made_anew_for_each_structure() -> None:
+    used = Evaluator(lambda: SumCalculator([Remembering(), Remembering()]))
+    assert [used.evaluate(molecule(name)).energy for name in ("H2O", "CH4")] == [2, 2]
+
+
+def test_a_calculator_is_not_made_before_it_is_needed() -> None:
+    factory = Factory(1.0)
+    used = Evaluator(factory)
+    assert factory.made == 0
+    used.evaluate(WATER)
+    assert factory.made == 1
+
+
+def test_the_energy_is_that_of_the_calculator_without_constraints() -> None:
+    atoms = molecule("H2O")
+    atoms.calc = EMT()
+    expected = atoms.get_potential_energy()
+    atoms.set_constraint(FixAtoms([0]))
+    assert Evaluator(EMT).evaluate(atoms) == Evaluation(expected, None)
+
+
+def test_the_structure_is_not_changed() -> None:
+    class Vandal(EMT):
+        def get_potential_energy(self, atoms: Atoms) -> float:
+            atoms.positions += 1
+            return 0.0
+
+    atoms = molecule("H2O")
+    atoms.calc = calculator = EMT()
+    before = atoms.copy()
+    assert Evaluator(Vandal).evaluate(atoms) == Evaluation(0.0, None)
+    assert atoms == before
+    assert atoms.calc is calculator
+    assert calculator.results == {}
+
+
+# Failures.
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (RuntimeError("no convergence"), "RuntimeError: no convergence"),
+        (MemoryError(), "MemoryError: "),
+        (float("nan"), "ValueError: `energy` is nan eV but must be finite"),
+        (float("-inf"), "ValueError: `energy` is -inf eV but must be finite"),
+        (np.zeros(1), "TypeError: `energy` is array([0.]) but must be a number"),
+        (None, "TypeError: `energy` is array(None, dtype=object) but must be a number"),
+        (1j, "TypeError: `energy` is array(0.+1.j) but must be a number"),
+        ("low", "TypeError: `energy` is array('low', dtype='<U3') but must be a number"),
+    ],
+)
+def test_whatever_goes_wrong_is_a_failure_with_its_cause(
+    answer: Any, cause: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        failed = Evaluator(Factory(answer)).evaluate(WATER)
+    assert np.isnan(failed.energy)
+    assert failed.error == cause
+    assert caplog.record_tuples == [
+        ("asla_env.evaluator", logging.WARNING, f"no energy of OH2 by Factory: {cause}")
+    ]
+
+
+def test_a_log_at_debug_level_has_the_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="asla_env.evaluator"):
+        Evaluator(Factory(RuntimeError("no convergence"))).evaluate(WATER)
+    assert "in calculate" in caplog.text
+
+
+def test_a_warning_turned_into_an_error_is_a_failure() -> None:
+    def warn(atoms: Atoms) -> float:
+        warnings.warn("divide by zero", RuntimeWarning, stacklevel=1)
+        return 0.0
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Evaluator(Factory(warn)).evaluate(WATER).error == "RuntimeWarning: divide by zero"
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_is_no_failure_but_costs_the_calculator(interrupt: type[BaseException]) -> None:
+    factory = Factory(1.0, interrupt(), 2.0)
+    used = Evaluator(factory)
+    used.evaluate(WATER)
+    with pytest.raises(interrupt):
+        used.evaluate(WATER)
+    assert used.evaluate(WATER) == Evaluation(2.0, None)
+    assert factory.made == 2
+
+
+def test_a_failure_costs_the_calculator_and_a_success_does_not() -> None:
+    factory = Factory(1.0, 2.0, RuntimeError(), 3.0, 4.0)
+    used = Evaluator(factory)
+    assert [used.evaluate(WATER).energy for _ in range(5)] == pytest.approx([1, 2, np.nan, 3, 4], nan_ok=True)
+    assert factory.made == 2
+
+
+def test_a_calculator_that_cannot_be_made_is_an_error() -> None:
+    def factory() -> Calculator:
+        raise ImportError("no such package")
+
+    with pytest.raises(ImportError, match="no such package"):
+        Evaluator(factory).evaluate(WATER)
+
+
+def test_an_unknown_calculator_is_an_error_at_once() -> None:
+    with pytest.raises(ValueError, match="'pm7'"):
+        Evaluator("pm7")
+
+
+# The cache.
+
+
+def test_a_key_seen_before_answers_from_the_cache() -> None:
+    used = Evaluator(Factory(1.0, 2.0))
+    answers = [used.evaluate(WATER, key).energy for key in (b"a", b"b", b"a", b"b", b"a")]
+    assert answers == [1, 2, 1, 2, 1]
+    assert (used.n_computed, used.n_cached) == (2, 3)
+
+
+def test_without_a_key_every_energy_is_computed() -> None:
+    used = Evaluator(Factory(1.0, 2.0))
+    assert [used.evaluate(WATER).energy for _ in range(2)] == [1, 2]
+    assert (used.n_computed, used.n_cached) == (2, 0)
+
+
+def test_a_failure_is_not_cached() -> None:
+    used = Evaluator(Factory(RuntimeError("disk full"), 1.0))
+    assert used.evaluate(WATER, b"a").error == "RuntimeError: disk full"
+    assert used.evaluate(WATER, b"a") == Evaluation(1.0, None)
+    assert (used.n_computed, used.n_cached) == (2, 0)
+
+
+@given(st.lists(st.integers(0, 9), max_size=50), st.integers(1, 5))
+def test_the_cache_keeps_the_keys_used_last(keys: list[int], size: int) -> None:
+    used = Evaluator(Factory(*range(len(keys))))
+    recent: list[int] = []  # the oldest first
+    hits = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluator_module, "_CACHE_SIZE", size)
+        for key in keys:
+            used.evaluate(WATER, bytes([key]))
+            hits += key in recent
+            recent = ([k for k in recent if k != key] + [key])[-size:]
+    assert used.n_cached == hits
+    assert used.n_computed == len(keys) - hits
+
+
+# Copies.
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda used: pickle.loads(pickle.dumps(used))])
+def test_a_copy_has_the_cache_and_the_counts_but_not_the_calculator(duplicate: Any) -> None:
+    used = Evaluator("gfn1-xtb")
+    first = used.evaluate(WATER, b"water")
+    twin = duplicate(used)
+    assert twin.evaluate(molecule("CH4"), b"water") == first
+    assert (twin.calculator, twin.n_computed, twin.n_cached) == ("gfn1-xtb", 1, 1)
+    assert twin.evaluate(WATER) == first
+    assert (used.n_computed, used.n_cached) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("calculator", "name"),
+    [("xwch", "xwch"), (EMT, "EMT"), (Factory(), "Factory"), (lambda: EMT(), "<lambda>")],
+)
+def test_an_evaluator_says_the_name_of_its_calculator(calculator: Any, name: str) -> None:
+    assert Evaluator(calculator).calculator == name
+
+
+def test_importing_it_imports_neither_torch_nor_tblite() -> None:
+    code = "import sys, asla_env.evaluator; print(sorted({'torch', 'tblite'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
