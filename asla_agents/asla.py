@@ -1,16 +1,23 @@
 """ASLA: an agent that learns to build stable structures from one energy an episode."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3 import DQN
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
+from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq, TrainFrequencyUnit
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.dqn.policies import QNetwork
 from torch import Tensor
 
+from asla_agents.callbacks import ProgressBar
 from asla_agents.exploration import Exploration, choose, greedy
+from asla_agents.memory import release_free_memory
 from asla_agents.q_map import QMapPolicy
 from asla_agents.replay import BuildReplay, ReplaySettings
 from asla_agents.representations import REPRESENTATIONS, Representation
@@ -18,6 +25,9 @@ from asla_agents.symmetry import augmentations
 from asla_env.action import action_mask
 from asla_env.observation import placed_sites
 from asla_env.problem import Problem
+
+_EPISODES_BETWEEN_RELEASES = 20
+_EXPLORATION, _REPLAY = Exploration(), ReplaySettings()
 
 
 class ASLA(DQN):
@@ -34,7 +44,8 @@ class ASLA(DQN):
     env
         An `asla_env.AtomPlacementEnv`, wrapped or not, or its id.
     representation
-        How atoms are drawn: a name from `asla_agents.representations.REPRESENTATIONS` or a subclass of `Representation`.
+        How atoms are drawn: a name from `asla_agents.representations.REPRESENTATIONS`, or a subclass of
+        `Representation`.
     representation_kwargs
         Settings of the representation.
     network_kwargs
@@ -45,6 +56,9 @@ class ASLA(DQN):
         Samples an update, and updates after each episode.
     warmup_episodes
         Random builds before the first update.
+    patience
+        After this many episodes without a lower energy, network and replay start afresh, with another warm-up; None:
+        never.
     exploration
         The modified ε-greedy policy.
     replay
@@ -66,7 +80,9 @@ class ASLA(DQN):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"QMapPolicy": QMapPolicy}
     policy: QMapPolicy
-    replay_buffer: BuildReplay
+    problem: Problem
+    builds: BuildReplay
+    rng: np.random.Generator
 
     def __init__(
         self,
@@ -79,8 +95,9 @@ class ASLA(DQN):
         batch_size: int = 64,
         gradient_steps: int = 3,
         warmup_episodes: int = 20,
-        exploration: Exploration = Exploration(),
-        replay: ReplaySettings = ReplaySettings(),
+        patience: int | None = 150,
+        exploration: Exploration = _EXPLORATION,
+        replay: ReplaySettings = _REPLAY,
         augment: bool = True,
         max_grad_norm: float = 10.0,
         stats_window_size: int = 100,
@@ -112,33 +129,34 @@ class ASLA(DQN):
         self.representation_kwargs = representation_kwargs or {}
         self.network_kwargs = network_kwargs or {}
         self.warmup_episodes = warmup_episodes
+        self.patience = patience
         self.exploration = exploration
         self.replay_settings = replay
         self.augment = augment
-        self.problem: Problem | None = None
-        self.rng: np.random.Generator | None = None
         self._build: list[int] = []
+        _check_settings(self)
         if _init_setup_model:
             self._setup_model()
 
     def _setup_model(self) -> None:
-        """Make network, replay and random stream; those that a saved model brought along are kept."""
-        if self.problem is None:
-            self.problem = _problem_of(self.env)
-            self.policy_kwargs.update(
-                grid=self.problem.grid,
-                features_extractor_class=_representation_class(self.representation),
-                features_extractor_kwargs=self.representation_kwargs,
-                network_kwargs=self.network_kwargs,
-            )
+        """Make network, replay and random stream; what a saved model brought along is kept."""
+        if "problem" not in vars(self):
+            self.problem = _problem_of(self._vec_env)
+            self.policy_kwargs = {
+                **self.policy_kwargs,
+                "grid": self.problem.grid,
+                "features_extractor_class": _representation_class(self.representation),
+                "features_extractor_kwargs": self.representation_kwargs,
+                "network_kwargs": self.network_kwargs,
+            }
             self.rng = np.random.default_rng(self.seed)
-            symmetries = augmentations(self.problem) if self.augment else augmentations(self.problem)[:1]
-            self.replay_buffer = BuildReplay(self.problem, self.replay_settings, symmetries)
+            symmetries = augmentations(self.problem)[: None if self.augment else 1]
+            self.builds = BuildReplay(self.problem, self.replay_settings, symmetries)
         super()._setup_model()
 
     def _create_aliases(self) -> None:
         """Without bootstrapping there is one network only."""
-        self.q_net = self.q_net_target = self.policy
+        self.q_net = self.q_net_target = cast(QNetwork, self.policy)
 
     def learn(  # type: ignore[override]
         self,
@@ -158,22 +176,31 @@ class ASLA(DQN):
             As in Stable-Baselines3; intervals are episodes.
         progress_bar
             Whether to show a progress bar with the best energy.
+
+        Raises
+        ------
+        ValueError
+            If there is no environment.
         """
+        env = self._vec_env
+        if self._last_obs is None:  # a new environment, which starts a new build
+            self._build = []
+        callbacks = [ProgressBar(total_episodes)] * progress_bar + _as_list(callback)
         steps = total_episodes * self.problem.n_to_place
-        callbacks = [callback, ProgressBar(total_episodes)] if progress_bar else callback
-        self._build = [] if self._last_obs is None else self._build
         _, callback = self._setup_learn(steps, callbacks, self.num_timesteps == 0, tb_log_name)
         callback.on_training_start(locals(), globals())
         last = self._episode_num + total_episodes
-        while self._episode_num < last:
-            rollout = self.collect_rollouts(
-                self.env, callback, self.train_freq, self.replay_buffer, log_interval=log_interval
-            )
-            if not rollout.continue_training:
-                break
-            if len(self.replay_buffer) >= self.warmup_episodes:
-                self.train(self.gradient_steps, self.batch_size)
-        callback.on_training_end()
+        try:
+            while self._episode_num < last and self._run_episode(env, callback, log_interval):
+                if self.patience is not None and self.builds.episodes_since_lowest >= self.patience:
+                    self._start_afresh()
+                elif len(self.builds) >= self.warmup_episodes:
+                    self.train(self.gradient_steps, self.batch_size)
+        except BaseException:
+            self._last_obs = None  # the environment may have gone on without us: the next search begins a new build
+            raise
+        finally:
+            callback.on_training_end()
         return self
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
@@ -196,12 +223,12 @@ class ASLA(DQN):
 
     def predict(
         self,
-        observation: NDArray[Any],
-        state: tuple[NDArray[Any], ...] | None = None,
-        episode_start: NDArray[Any] | None = None,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
         deterministic: bool = False,
-        action_masks: NDArray[Any] | None = None,
-    ) -> tuple[NDArray[np.int64], tuple[NDArray[Any], ...] | None]:
+        action_masks: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """Choose legal actions for one image or a batch of them.
 
         Parameters
@@ -220,46 +247,81 @@ class ASLA(DQN):
         tuple
             Actions, shape ([batch]), and the state unchanged.
         """
-        images = np.asarray(observation).reshape(-1, *self.observation_space.shape)
+        shape = (len(self.problem.species), *self.problem.grid.shape)
+        images = np.asarray(observation)
+        batch_shape, images = images.shape[: -len(shape)], images.reshape(-1, *shape)
         if action_masks is None:
             action_masks = np.array([action_mask(placed_sites(image, self.problem), self.problem) for image in images])
         masks = np.asarray(action_masks).reshape(len(images), -1).astype(bool)
-        q_values = self.q_values(images)
-        if deterministic:
-            actions = [greedy(q, mask) for q, mask in zip(q_values, masks, strict=True)]
-        else:
-            actions = [choose(q, mask, self.exploration, self.rng) for q, mask in zip(q_values, masks, strict=True)]
-        return np.array(actions).reshape(np.shape(observation)[: -len(self.observation_space.shape)]), state
+        actions = [
+            greedy(q, mask) if deterministic else choose(q, mask, self.exploration, self.rng)
+            for q, mask in zip(self.q_values(images), masks, strict=True)
+        ]
+        return np.array(actions).reshape(batch_shape), state
 
     def q_values(self, images: NDArray[Any]) -> NDArray[np.floating]:
         """Q-values of all actions, shape (batch, actions), of one-hot images (batch, species, x, y[, z])."""
         self.policy.set_training_mode(False)
         with torch.no_grad():
-            return self.policy(torch.as_tensor(images, device=self.device)).cpu().numpy()
+            q_values: NDArray[np.floating] = self.policy(torch.as_tensor(images, device=self.device)).cpu().numpy()
+        return q_values
+
+    @property
+    def _vec_env(self) -> VecEnv:
+        """The environment, which must be there to learn."""
+        if self.env is None:
+            raise ValueError("`env` is None but must be an environment to learn in: see `set_env`")
+        return self.env
+
+    def _start_afresh(self) -> None:
+        """Forget all builds and what was learned from them."""
+        self.builds.clear()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(self.rng.integers(2**63)))
+            self.policy = self.policy_class(
+                self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+            ).to(self.device)
+        self._create_aliases()
+
+    def _run_episode(self, env: VecEnv, callback: BaseCallback, log_interval: int | None) -> bool:
+        """Build one structure; whether to go on."""
+        frequency, buffer = TrainFreq(1, TrainFrequencyUnit.EPISODE), cast(ReplayBuffer, self.replay_buffer)
+        rollout = self.collect_rollouts(env, callback, frequency, buffer, log_interval=log_interval)
+        if not rollout.continue_training:  # a callback stopped it before the last placement was stored
+            step = callback.locals
+            self._store_transition(
+                buffer, step["buffer_actions"], step["new_obs"], step["rewards"], step["dones"], step["infos"]
+            )
+            self._episode_num += int(step["dones"][0])
+        if self._episode_num % _EPISODES_BETWEEN_RELEASES == 0:
+            release_free_memory()
+        return rollout.continue_training
 
     def _sample_action(
-        self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        masks = np.array(self.env.env_method("action_masks")).astype(bool)
-        if len(self.replay_buffer) < self.warmup_episodes:
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Choose the next placement: any legal one while warming up."""
+        masks = np.array(self._vec_env.env_method("action_masks")).astype(bool)
+        if len(self.builds) < self.warmup_episodes:
             actions = np.array([self.rng.choice(np.flatnonzero(mask)) for mask in masks])
         else:
-            actions, _ = self.predict(self._last_obs, action_masks=masks)
+            actions, _ = self.predict(np.asarray(self._last_obs), action_masks=masks)
         return actions, actions
 
     def _store_transition(
         self,
-        replay_buffer: BuildReplay,
-        buffer_action: NDArray[np.int64],
-        new_obs: NDArray[Any],
-        reward: NDArray[Any],
-        dones: NDArray[np.bool_],
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
+        """Remember the placement, and the build when it ends; the buffer of single transitions stays empty."""
         self._build.append(int(buffer_action[0]))
         self._last_obs = new_obs
         if dones[0]:
-            replay_buffer.add(self._build, infos[0]["energy"])
+            self.builds.add(self._build, infos[0]["energy"])
             self._build = []
 
     def _on_step(self) -> None:
@@ -267,7 +329,7 @@ class ASLA(DQN):
 
     def _update(self, batch_size: int) -> float:
         """One step of the optimiser; the loss before it."""
-        batch = self.replay_buffer.sample(batch_size, self.rng)
+        batch = self.builds.sample(batch_size, self.rng)
         images, actions, weights, targets = (torch.as_tensor(part, device=self.device) for part in batch)
         q_values = self.policy(images).gather(1, actions)
         loss = placement_loss(q_values, weights, targets) + self.policy.features_extractor.penalty()
@@ -276,9 +338,6 @@ class ASLA(DQN):
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         self.policy.optimizer.step()
         return float(loss.detach())
-
-    def _excluded_save_params(self) -> list[str]:
-        return [name for name in super()._excluded_save_params() if name != "replay_buffer"]
 
 
 def placement_loss(q_values: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
@@ -295,7 +354,20 @@ def placement_loss(q_values: Tensor, weights: Tensor, targets: Tensor) -> Tensor
     return (weights * errors).sum() / weights.sum()
 
 
-def _problem_of(env: Any) -> Problem:
+def _check_settings(model: ASLA) -> None:
+    """Raise ValueError if a number is out of its range."""
+    for name, least in (("batch_size", 1), ("gradient_steps", 0), ("warmup_episodes", 0)):
+        if not getattr(model, name) >= least:
+            raise ValueError(f"`{name}` is {getattr(model, name)} but must be at least {least}")
+    if not callable(model.learning_rate) and not 0 < model.learning_rate < np.inf:
+        raise ValueError(f"`learning_rate` is {model.learning_rate} but must be positive and finite")
+    if not model.max_grad_norm > 0:
+        raise ValueError(f"`max_grad_norm` is {model.max_grad_norm} but must be positive")
+    if model.seed is not None and not 0 <= model.seed < 2**32:
+        raise ValueError(f"`seed` is {model.seed} but must lie in [0, 2**32)")
+
+
+def _problem_of(env: VecEnv) -> Problem:
     """Problem of the only environment."""
     try:
         problems = env.get_attr("problem")
@@ -303,7 +375,17 @@ def _problem_of(env: Any) -> Problem:
         raise ValueError("`env` has no `problem` but must be an asla_env.AtomPlacementEnv") from error
     if len(problems) != 1:
         raise ValueError(f"`env` holds {len(problems)} environments but must hold one")
-    return problems[0]
+    problem: Problem = problems[0]
+    return problem
+
+
+def _as_list(callback: MaybeCallback) -> list[BaseCallback]:
+    """Callbacks in any form that Stable-Baselines3 takes, as a list."""
+    if callback is None:
+        return []
+    if isinstance(callback, list):
+        return callback
+    return [callback if isinstance(callback, BaseCallback) else ConvertCallback(callback)]
 
 
 def _representation_class(representation: str | type[Representation]) -> type[Representation]:

@@ -39,7 +39,8 @@ def gaussian_expansion(r: Tensor, coefficients: Tensor, widths: Tensor) -> Tenso
     Tensor
         Shape (..., *r.shape).
     """
-    return torch.tensordot(coefficients, gaussian(r, _align(widths, r)), dims=1)
+    kernel: Tensor = torch.tensordot(coefficients, gaussian(r, _align(widths, r)), dims=1)
+    return kernel
 
 
 def l1_penalty(coefficients: Tensor, beta_1: float) -> Tensor:
@@ -74,7 +75,8 @@ def displaced_expansion(r: Tensor, coefficients: Tensor, centers: Tensor, width:
     Tensor
         Shape (..., *r.shape).
     """
-    return torch.tensordot(coefficients, displaced_gaussian(r, width, _align(centers, r)), dims=1)
+    kernel: Tensor = torch.tensordot(coefficients, displaced_gaussian(r, width, _align(centers, r)), dims=1)
+    return kernel
 
 
 def circular_harmonic(theta: Tensor, m: int) -> Tensor:
@@ -108,6 +110,9 @@ def displaced_gaussian(r: Tensor, width: float, r_s: Tensor | float) -> Tensor:
 def angular_kernel(r: Tensor, theta: Tensor, width: float, r_s: float, m: int) -> Tensor:
     """Eq. 7: a ring with an angular order, the product of Eqs. 5 and 6, complex.
 
+    The middle pixel has no angle. Of a kernel with m > 0 it is 0, the mean over all angles: any other value would tell
+    an image from the same image rotated.
+
     Parameters
     ----------
     r, theta
@@ -117,7 +122,8 @@ def angular_kernel(r: Tensor, theta: Tensor, width: float, r_s: float, m: int) -
     m
         Angular order.
     """
-    return displaced_gaussian(r, width, r_s) * circular_harmonic(theta, m)
+    kernel = displaced_gaussian(r, width, r_s) * circular_harmonic(theta, m)
+    return kernel if m == 0 else kernel * (r > 0)
 
 
 def power_spectrum(image: Tensor, kernel: Tensor, convolve: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -34,7 +34,9 @@ class Exploration:
             if not 0 <= value <= 1:
                 raise ValueError(f"`{name}` is {value} but must lie in [0, 1]")
         if self.epsilon + self.top_probability > 1:
-            raise ValueError(f"`epsilon + top_probability` is {self.epsilon + self.top_probability} but must be at most 1")
+            raise ValueError(
+                f"`epsilon + top_probability` is {self.epsilon + self.top_probability} but must be at most 1"
+            )
 
 
 def greedy(q_values: NDArray[np.floating], legal: NDArray[np.bool_]) -> int:
@@ -45,9 +47,8 @@ def greedy(q_values: NDArray[np.floating], legal: NDArray[np.bool_]) -> int:
     ValueError
         If no action is legal.
     """
-    if not legal.any():
-        raise ValueError("`legal` has no legal action but must have at least one")
-    return int(np.argmax(np.where(legal, q_values, -np.inf)))
+    candidates = _candidates(legal)
+    return int(candidates[np.argmax(q_values[candidates])])
 
 
 def choose(
@@ -68,13 +69,25 @@ def choose(
         The probabilities.
     rng
         Source of randomness.
+
+    Raises
+    ------
+    ValueError
+        If no action is legal.
     """
-    coin = rng.random()
+    candidates, coin = _candidates(legal), rng.random()
     if coin < exploration.epsilon:
-        return int(rng.choice(np.flatnonzero(legal)))
+        return int(rng.choice(candidates))
     if coin < exploration.epsilon + exploration.top_probability:
-        candidates = np.flatnonzero(legal)
         n_top = max(1, round(exploration.top_fraction * len(candidates)))
         best = np.argsort(q_values[candidates], kind="stable")[-n_top:]
         return int(rng.choice(candidates[best]))
     return greedy(q_values, legal)
+
+
+def _candidates(legal: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Indices of the legal actions, of which there must be one."""
+    candidates = np.flatnonzero(legal)
+    if not len(candidates):
+        raise ValueError("`legal` has no legal action but must have at least one")
+    return candidates

@@ -1,12 +1,13 @@
 """The network that maps a drawn structure to Q-values of all placements, and the policy around it."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
 from asla_agents.convolution import Convolution
@@ -60,7 +61,7 @@ class QMapNetwork(nn.Module):
         self._ndim = grid.ndim
         widths = (in_channels, *hidden_channels, n_species)
         layers: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             layers += [Convolution(before, after, kernel_size, grid), activation_fn()]
         self.layers = nn.Sequential(*layers[:-1], HEADS[head]())
 
@@ -86,14 +87,18 @@ class QMapPolicy(BasePolicy):
         Settings of the `QMapNetwork`.
     optimizer_class, optimizer_kwargs
         The optimiser and its settings beside the learning rate.
+
+    Raises
+    ------
+    ValueError
+        If there is not one action for each species and pixel.
     """
 
     features_extractor: Representation
-    optimizer: torch.optim.Optimizer
 
     def __init__(
         self,
-        observation_space: spaces.Space,  # type: ignore
+        observation_space: spaces.Space[Any],
         action_space: spaces.Discrete,
         lr_schedule: Schedule,
         grid: Grid,
@@ -103,19 +108,17 @@ class QMapPolicy(BasePolicy):
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
+        kwargs = {"grid": grid, **(features_extractor_kwargs or {})}
+        optimizer: dict[str, Any] = {"optimizer_class": optimizer_class, "optimizer_kwargs": optimizer_kwargs}
         super().__init__(
-            observation_space,
-            action_space,
-            features_extractor_class,
-            {"grid": grid, **(features_extractor_kwargs or {})},
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
-            normalize_images=False,
+            observation_space, action_space, features_extractor_class, kwargs, normalize_images=False, **optimizer
         )
-        self.features_extractor = self.make_features_extractor()
-        n_species, n_channels = self.features_extractor.n_species, self.features_extractor.n_channels
-        self.network = QMapNetwork(grid, n_channels, n_species, **(network_kwargs or {}))
-        self.optimizer = optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        self.grid, self.network_kwargs = grid, network_kwargs or {}
+        self.features_extractor = features_extractor_class(observation_space, **kwargs)
+        _check_actions(action_space, self.features_extractor)
+        n_channels, n_species = self.features_extractor.n_channels, self.features_extractor.n_species
+        self.network = QMapNetwork(grid, n_channels, n_species, **self.network_kwargs)
+        self.optimizer = optimizer_class(self.parameters(), **{"lr": lr_schedule(1), **self.optimizer_kwargs})
 
     def q_map(self, observations: Tensor) -> Tensor:
         """Map one-hot images to Q-values, both (batch, species, x, y[, z])."""
@@ -126,6 +129,28 @@ class QMapPolicy(BasePolicy):
         """Q-values of all actions, shape (batch, actions), of one-hot images (batch, species, x, y[, z])."""
         return self.q_map(observations).flatten(1)
 
-    def _predict(self, observation: Tensor, deterministic: bool = True) -> Tensor:
+    def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> Tensor:
         """Actions of highest Q-value, shape (batch,), legal or not."""
-        return self(observation).argmax(dim=1)
+        q_values: Tensor = self(observation)
+        return q_values.argmax(dim=1)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        """What `save` writes beside the weights, so that `load` can make the policy again."""
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            "grid": self.grid,
+            "features_extractor_class": self.features_extractor_class,
+            "features_extractor_kwargs": self.features_extractor_kwargs,
+            "network_kwargs": self.network_kwargs,
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
+        }
+
+
+def _check_actions(action_space: spaces.Discrete, representation: Representation) -> None:
+    """Raise ValueError unless there is one action for each species and pixel."""
+    n_actions = representation.n_species * representation.grid.n_pixels
+    if action_space.n != n_actions:
+        raise ValueError(f"`action_space` has {action_space.n} actions but must have one for each of {n_actions} sites")

@@ -55,12 +55,14 @@ class ReplaySettings:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` is {getattr(self, name)} but must lie in [0, 1]")
         if self.best_share + self.latest_share > 1:
-            raise ValueError(f"`best_share + latest_share` is {self.best_share + self.latest_share} but must be at most 1")
+            raise ValueError(
+                f"`best_share + latest_share` is {self.best_share + self.latest_share} but must be at most 1"
+            )
         for name in ("n_best", "n_latest", "window_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is {getattr(self, name)} but must be at least 1")
-        if not self.minimum_window > 0:
-            raise ValueError(f"`minimum_window` is {self.minimum_window} eV but must be positive")
+        if not 0 < self.minimum_window < np.inf:
+            raise ValueError(f"`minimum_window` is {self.minimum_window} eV but must be positive and finite")
 
 
 class BuildReplay:
@@ -96,6 +98,17 @@ class BuildReplay:
     def energies(self) -> NDArray[np.float64]:
         """Energy in eV of each build, inf where there is none, shape (builds,)."""
         return np.array(self._energies)
+
+    @property
+    def episodes_since_lowest(self) -> int:
+        """Builds since the first one of the lowest energy."""
+        return len(self) - 1 - int(np.argmin(self._energies)) if len(self) else 0
+
+    def clear(self) -> None:
+        """Forget all builds."""
+        self._sites.clear()
+        self._energies.clear()
+        self._lowest.clear()
 
     def add(self, placed: Sequence[int], energy: float) -> None:
         """Store a build.
@@ -147,7 +160,8 @@ class BuildReplay:
     def _draw_builds(self, batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Indices of builds, shape (batch,)."""
         n, settings = len(self), self.settings
-        n_best, n_latest = round(settings.best_share * batch_size), round(settings.latest_share * batch_size)
+        n_best = round(settings.best_share * batch_size)
+        n_latest = min(round(settings.latest_share * batch_size), batch_size - n_best)  # both may be rounded up
         best = np.argsort(self.energies, kind="stable")[: settings.n_best]
         return np.concatenate([
             rng.choice(best, size=n_best),

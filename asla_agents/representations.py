@@ -5,12 +5,14 @@ Every species has channels of its own. `Representation.image` keeps the shape; `
 of Stable-Baselines3 expect. Widths and radii are in units of the grid spacing Δ where their name says so, else in Å.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
@@ -18,10 +20,11 @@ from asla_agents import equations
 from asla_agents.convolution import FourierConvolution
 from asla_env.grid import Grid
 
+_AGR_WIDTHS_OVER_SPACING = tuple(i / 3 for i in range(1, 10))
 _BATCH_NORM: dict[int, type[nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
-class Representation(BaseFeaturesExtractor):
+class Representation(BaseFeaturesExtractor, ABC):
     """What all representations share: the pixels of the kernel and the convolution with one kernel a channel.
 
     Parameters
@@ -35,15 +38,22 @@ class Representation(BaseFeaturesExtractor):
     kernel_size
         Pixels of the kernels along every axis, an odd number.
 
+    Attributes
+    ----------
+    n_species, n_channels
+        Channels of the images that come in and go out.
+
     Raises
     ------
     ValueError
         If the observation space does not hold images on `grid`, or a setting is out of its range.
     """
 
-    r: Tensor
+    _like: Tensor
 
-    def __init__(self, observation_space: spaces.Space, grid: Grid, channels: int = 1, kernel_size: int = 25) -> None:  # type: ignore
+    def __init__(
+        self, observation_space: spaces.Space[Any], grid: Grid, channels: int = 1, kernel_size: int = 25
+    ) -> None:
         shape = observation_space.shape
         if shape is None or shape[1:] != grid.shape:
             raise ValueError(f"`observation_space` has shape {shape} but must be images on the grid {grid.shape}")
@@ -52,16 +62,17 @@ class Representation(BaseFeaturesExtractor):
         self.n_species = shape[0]
         self.n_channels = shape[0] * channels
         self._convolve = FourierConvolution(grid.shape, (kernel_size,) * grid.ndim, grid.periodic)
-        offsets = _kernel_offsets(grid, kernel_size)
-        self.register_buffer("r", torch.linalg.vector_norm(offsets, dim=-1), persistent=False)
+        self._offsets = _kernel_offsets(grid, kernel_size)
+        # its precision and device are the module's; constants stay in double precision and follow when they are used
+        self.register_buffer("_like", torch.empty(0), persistent=False)
 
     @abstractmethod
     def image(self, observations: Tensor) -> Tensor:
         """Draw one-hot images (batch, species, x, y[, z]) as images (batch, channels, x, y[, z])."""
 
     def penalty(self) -> Tensor:
-        """Return the term that the representation adds to the loss, a scalar."""
-        return self.r.new_zeros(())
+        """Term that the representation adds to the loss, a scalar."""
+        return self._like.new_zeros(())
 
     def forward(self, observations: Tensor) -> Tensor:
         """Draw one-hot images and flatten them to (batch, channels * pixels)."""
@@ -72,13 +83,22 @@ class Representation(BaseFeaturesExtractor):
         """Δ, the mean distance in Å between neighbouring pixels."""
         return float(np.mean(self.grid.spacing))
 
+    @property
+    def r(self) -> Tensor:
+        """Distances in Å of the kernel's pixels from its middle, shape (x, y[, z])."""
+        return self._constant(np.linalg.norm(self._offsets, axis=-1))
+
+    def _constant(self, values: ArrayLike) -> Tensor:
+        """Numbers as a tensor with the module's precision and on its device."""
+        return torch.tensor(values, dtype=self._like.dtype, device=self._like.device)
+
     def _draw(self, observations: Tensor, kernels: Tensor) -> Tensor:
-        """Convolve each species' image with its kernels of shape (species, channels, *kernel)."""
+        """Convolve (batch, species, x, y[, z]) with (species, channels, x, y[, z]): (batch, species, channels, ...)."""
         n = self.grid.ndim
-        images = observations.to(kernels.dtype).movedim(tuple(range(2, 2 + n)), tuple(range(n)))  # [x, y, batch, species]
-        images = images.transpose(-1, -2).unsqueeze(-1)  # [x, y, species, batch, 1]
+        images = observations.to(kernels.dtype).unsqueeze(-1)  # [batch, species, x, y, 1]
+        images = images.movedim((1, 0), (n, n + 1))  # [x, y, species, batch, 1]
         drawn = self._convolve(images, self._convolve.kernel_spectrum(kernels.unsqueeze(2)))
-        return drawn.movedim(n + 1, 0).movedim((n + 1, n + 2), (1, 2)).flatten(1, 2)  # [batch, species * channels, x, y]
+        return drawn.movedim((n + 1, n, n + 2), (0, 1, 2))  # [batch, species, channels, x, y]
 
 
 class OneHot(Representation):
@@ -90,16 +110,16 @@ class OneHot(Representation):
         As for `Representation`.
     """
 
-    def __init__(self, observation_space: spaces.Space, grid: Grid) -> None:  # type: ignore
+    def __init__(self, observation_space: spaces.Space[Any], grid: Grid) -> None:
         super().__init__(observation_space, grid, kernel_size=1)
 
     def image(self, observations: Tensor) -> Tensor:
         """Return the one-hot images as numbers of the module's precision."""
-        return observations.to(self.r.dtype)
+        return observations.to(self._like.dtype)
 
 
 class Gaussian(Representation):
-    """Atoms drawn as Gaussians of a given width (Eq. 1), over a constant bias.
+    """Atoms drawn as Gaussians of a given width (Eq. 1), over a constant bias (section IV).
 
     Parameters
     ----------
@@ -112,14 +132,13 @@ class Gaussian(Representation):
     amplitude
         1 or -1: the sign of the Gaussians.
     trainable_width
-        Whether the widths are trained with the network (their logarithms are the parameters).
+        Whether the widths are trained with the network. The parameter `log_stretch` of shape (species,) is then the
+        logarithm of each λ over its start, so that λ stays positive; else it is None.
     """
-
-    bias: Tensor
 
     def __init__(
         self,
-        observation_space: spaces.Space,  # type: ignore
+        observation_space: spaces.Space[Any],
         grid: Grid,
         width_over_spacing: float | Sequence[float] = 1.25,
         bias: float = 0.0,
@@ -128,29 +147,59 @@ class Gaussian(Representation):
         trainable_width: bool = False,
     ) -> None:
         super().__init__(observation_space, grid, kernel_size=kernel_size)
-        widths = torch.tensor(width_over_spacing, dtype=torch.get_default_dtype()).expand(self.n_species)
-        _check_positive("width_over_spacing", widths)
+        _check_positive("width_over_spacing", width_over_spacing)
+        if np.shape(width_over_spacing) not in ((), (self.n_species,)):
+            rule = f"one number or one for each of {self.n_species} species"
+            raise ValueError(f"`width_over_spacing` is {width_over_spacing} but must be {rule}")
         if amplitude not in (1, -1):
             raise ValueError(f"`amplitude` is {amplitude} but must be 1 or -1")
+        if not np.isfinite(bias):
+            raise ValueError(f"`bias` is {bias} but must be finite")
         self.amplitude, self.bias = amplitude, bias
-        self.log_width = nn.Parameter(torch.log(widths * self.spacing), requires_grad=trainable_width)
+        self._start = np.full(self.n_species, width_over_spacing) * self.spacing
+        self.log_stretch = nn.Parameter(torch.zeros(self.n_species)) if trainable_width else None
 
     @property
     def widths(self) -> Tensor:
         """λ in Å of each species, shape (species,)."""
-        return torch.exp(self.log_width)
+        start = self._constant(self._start)
+        return start if self.log_stretch is None else start * torch.exp(self.log_stretch)
 
     def kernel(self) -> Tensor:
-        """Kernels, shape (species, 1, *kernel)."""
-        widths = self.widths.reshape(-1, *(1,) * (self.r.ndim + 1))
+        """Kernels, shape (species, 1, x, y[, z])."""
+        widths = self.widths.reshape(-1, *(1,) * (1 + self.grid.ndim))
         return self.amplitude * equations.gaussian(self.r, widths)
 
     def image(self, observations: Tensor) -> Tensor:
         """Draw a Gaussian for each atom."""
-        return self._draw(observations, self.kernel()) + self.bias
+        return self._draw(observations, self.kernel()).flatten(1, 2) + self.bias
 
 
-class AGR(Representation):
+class _Expansion(Representation):
+    """A kernel expanded in fixed functions whose coefficients are trained, and a batch normalisation."""
+
+    coefficients: nn.Parameter
+
+    def __init__(self, observation_space: spaces.Space[Any], grid: Grid, kernel_size: int) -> None:
+        super().__init__(observation_space, grid, kernel_size=kernel_size)
+        self.norm = _BATCH_NORM[grid.ndim](self.n_channels)
+
+    @property
+    def coefficient_values(self) -> NDArray[np.floating[Any]]:
+        """The coefficients c_i as they are now, a copy, shape (species, n)."""
+        return np.array(self.coefficients.numpy(force=True))
+
+    @abstractmethod
+    def kernel(self) -> Tensor:
+        """Kernels, shape (species, 1, x, y[, z])."""
+
+    def image(self, observations: Tensor) -> Tensor:
+        """Draw each atom with the trained kernel and normalise the batch."""
+        normalised: Tensor = self.norm(self._draw(observations, self.kernel()).flatten(1, 2))
+        return normalised
+
+
+class AGR(_Expansion):
     """Automated Gaussian representation: the kernel is a sum of Gaussians whose coefficients are trained (Eq. 2).
 
     The image is batch-normalised, which brings a trained bias of its own.
@@ -162,49 +211,45 @@ class AGR(Representation):
     beta_1
         Weight β₁ of the L1 penalty on the coefficients (Eq. 3).
     widths_over_spacing
-        λ_i/Δ of the basis.
+        λ_i/Δ of the basis, by default 1/3, 2/3, ... 3.
 
     Attributes
     ----------
     coefficients
-        c_i, shape (species, n), drawn from U[0, 0.5] at the start.
+        The parameter c_i, shape (species, n), drawn from U[0, 0.5] at the start; `coefficient_values` for numpy.
     """
-
-    widths: Tensor
 
     def __init__(
         self,
-        observation_space: spaces.Space,  # type: ignore
+        observation_space: spaces.Space[Any],
         grid: Grid,
         beta_1: float = 0.0,
-        widths_over_spacing: Sequence[float] = tuple(i / 3 for i in range(1, 10)),
+        widths_over_spacing: Sequence[float] = _AGR_WIDTHS_OVER_SPACING,
         kernel_size: int = 25,
     ) -> None:
-        super().__init__(observation_space, grid, kernel_size=kernel_size)
+        super().__init__(observation_space, grid, kernel_size)
         if not (np.isfinite(beta_1) and beta_1 >= 0):
-            raise ValueError(f"`beta_1` is {beta_1} but must be at least 0")
-        widths = torch.tensor(widths_over_spacing, dtype=torch.get_default_dtype())
-        _check_positive("widths_over_spacing", widths)
+            raise ValueError(f"`beta_1` is {beta_1} but must be finite and at least 0")
+        _check_positive("widths_over_spacing", widths_over_spacing)
         self.beta_1 = beta_1
-        self.register_buffer("widths", widths * self.spacing)
-        self.coefficients = nn.Parameter(torch.empty(self.n_species, len(widths)).uniform_(0, 0.5))
-        self.norm = _BATCH_NORM[grid.ndim](self.n_channels)
+        self._widths = np.asarray(widths_over_spacing) * self.spacing
+        self.coefficients = nn.Parameter(torch.empty(self.n_species, len(self._widths)).uniform_(0, 0.5))
+
+    @property
+    def widths(self) -> Tensor:
+        """λ_i in Å of the basis, shape (n,)."""
+        return self._constant(self._widths)
 
     def kernel(self) -> Tensor:
-        """Kernels, shape (species, 1, *kernel)."""
+        """Kernels, shape (species, 1, x, y[, z])."""
         return equations.gaussian_expansion(self.r, self.coefficients, self.widths).unsqueeze(1)
-
-    def image(self, observations: Tensor) -> Tensor:
-        """Draw each atom with the trained kernel and normalise the batch."""
-        normalised: Tensor = self.norm(self._draw(observations, self.kernel()))
-        return normalised
 
     def penalty(self) -> Tensor:
         """L1 penalty on the coefficients (Eq. 3)."""
         return equations.l1_penalty(self.coefficients, self.beta_1)
 
 
-class Displaced(Representation):
+class Displaced(_Expansion):
     """The kernel is a sum of rings ``r_i = 2iΔ`` of one width, with trained coefficients (Eq. 4), batch-normalised.
 
     Parameters
@@ -218,34 +263,40 @@ class Displaced(Representation):
         Number of rings.
     width_over_spacing
         λ/Δ of every ring.
-    """
 
-    centers: Tensor
+    Attributes
+    ----------
+    coefficients
+        The parameter c_i, shape (species, n); `coefficient_values` for numpy.
+    width
+        λ in Å.
+    """
 
     def __init__(
         self,
-        observation_space: spaces.Space,  # type: ignore
+        observation_space: spaces.Space[Any],
         grid: Grid,
         initialisation: str = "gaussian",
         n_rings: int = 7,
         width_over_spacing: float = 1.0,
         kernel_size: int = 25,
     ) -> None:
-        super().__init__(observation_space, grid, kernel_size=kernel_size)
-        _check_positive("width_over_spacing", torch.tensor(width_over_spacing))
+        super().__init__(observation_space, grid, kernel_size)
+        _check_positive("width_over_spacing", width_over_spacing)
+        if n_rings < 1:
+            raise ValueError(f"`n_rings` is {n_rings} but must be at least 1")
         self.width = width_over_spacing * self.spacing
-        self.register_buffer("centers", 2 * torch.arange(n_rings) * self.spacing)
+        self._centers = 2 * np.arange(n_rings) * self.spacing
         self.coefficients = nn.Parameter(_ring_coefficients(initialisation, self.n_species, n_rings))
-        self.norm = _BATCH_NORM[grid.ndim](self.n_channels)
+
+    @property
+    def centers(self) -> Tensor:
+        """Radii r_i in Å of the rings, shape (n,)."""
+        return self._constant(self._centers)
 
     def kernel(self) -> Tensor:
-        """Kernels, shape (species, 1, *kernel)."""
+        """Kernels, shape (species, 1, x, y[, z])."""
         return equations.displaced_expansion(self.r, self.coefficients, self.centers, self.width).unsqueeze(1)
-
-    def image(self, observations: Tensor) -> Tensor:
-        """Draw each atom with the trained kernel and normalise the batch."""
-        normalised: Tensor = self.norm(self._draw(observations, self.kernel()))
-        return normalised
 
 
 class Angular(Representation):
@@ -257,40 +308,48 @@ class Angular(Representation):
         As for `Representation`.
     channels
         (λ/Δ, r_s in Å, m) of each channel. ``r_s = 0, m = 0`` is a channel of on-site Gaussians, drawn by Eq. 1 without
-        the square of Eq. 8.
-    """
+        the square of Eq. 8. The default is the paper's three channels; Fig. 11 goes up to five, with m = 2 and m = 3.
 
-    theta: Tensor
+    Raises
+    ------
+    ValueError
+        If there are three axes or no channels, or a width, radius or order is impossible.
+    """
 
     def __init__(
         self,
-        observation_space: spaces.Space,  # type: ignore
+        observation_space: spaces.Space[Any],
         grid: Grid,
         channels: Sequence[tuple[float, float, int]] = ((1.5, 0.0, 0), (1.0, 1.4, 0), (1.0, 1.4, 1)),
         kernel_size: int = 25,
     ) -> None:
         if grid.ndim != 2:
             raise ValueError(f"`grid` has {grid.ndim} axes but must have 2: angles are measured in the plane")
+        _check_channels(channels)
         super().__init__(observation_space, grid, channels=len(channels), kernel_size=kernel_size)
-        _check_positive("channels", torch.tensor([float(width) for width, _, _ in channels]))
-        self.channels = tuple(channels)
-        offsets = _kernel_offsets(grid, kernel_size)
-        self.register_buffer("theta", torch.atan2(offsets[..., 1], offsets[..., 0]), persistent=False)
+        self.channels = tuple((float(width), float(r_s), int(m)) for width, r_s, m in channels)
+        self._on_site = [i for i, (_, r_s, m) in enumerate(self.channels) if r_s == 0 and m == 0]
+        self._rings = [i for i in range(len(self.channels)) if i not in self._on_site]
+        self._order = np.argsort(self._on_site + self._rings).tolist()
         self.norm = nn.BatchNorm2d(self.n_channels)
 
+    @property
+    def theta(self) -> Tensor:
+        """Angles in radians of the kernel's pixels from the first axis, shape (x, y)."""
+        return self._constant(np.arctan2(self._offsets[..., 1], self._offsets[..., 0]))
+
     def kernel(self) -> Tensor:
-        """Complex kernels, shape (channels, *kernel)."""
-        parts = [equations.angular_kernel(self.r, self.theta, w * self.spacing, r_s, m) for w, r_s, m in self.channels]
-        return torch.stack(parts)
+        """Complex kernels, shape (channels, x, y)."""
+        pixels, spacing = (self.r, self.theta), self.spacing
+        return torch.stack([equations.angular_kernel(*pixels, w * spacing, r_s, m) for w, r_s, m in self.channels])
 
     def image(self, observations: Tensor) -> Tensor:
         """Draw all channels and normalise the batch."""
-        kernels = self.kernel().expand(self.n_species, -1, -1, -1)
-        power = equations.power_spectrum(observations, kernels, self._draw)
-        on_site = [r_s == 0 and m == 0 for _, r_s, m in self.channels] * self.n_species
-        # the real kernel of an on-site channel is its Gaussian; its power is that image squared
-        plain = torch.tensor(on_site, device=power.device)[:, None, None]
-        normalised: Tensor = self.norm(torch.where(plain, self._draw(observations, kernels.real), power))
+        kernels = self.kernel().expand(self.n_species, -1, -1, -1)  # [species, channels, x, y]
+        on_site = self._draw(observations, kernels[:, self._on_site].real)
+        power = equations.power_spectrum(observations, kernels[:, self._rings], self._draw)
+        drawn = torch.cat([on_site, power], dim=2)[:, :, self._order]  # [batch, species, channels, x, y]
+        normalised: Tensor = self.norm(drawn.flatten(1, 2))
         return normalised
 
 
@@ -303,17 +362,27 @@ REPRESENTATIONS: dict[str, type[Representation]] = {
 }
 
 
-def _kernel_offsets(grid: Grid, kernel_size: int) -> Tensor:
-    """Cartesian offsets in Å of the kernel's pixels from its middle, shape (*kernel, axis)."""
-    steps = torch.arange(kernel_size) - kernel_size // 2
-    axes = [steps * spacing for spacing in grid.spacing]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+def _kernel_offsets(grid: Grid, kernel_size: int) -> NDArray[np.float64]:
+    """Cartesian offsets in Å of the kernel's pixels from its middle, shape (x, y[, z], axis)."""
+    steps = np.arange(kernel_size) - kernel_size // 2
+    return np.stack(np.meshgrid(*(steps * spacing for spacing in grid.spacing), indexing="ij"), axis=-1)
 
 
-def _check_positive(name: str, values: Tensor) -> None:
-    """Raise ValueError unless all values are positive and finite."""
-    if not bool(torch.all((values > 0) & torch.isfinite(values))):
-        raise ValueError(f"`{name}` is {values.tolist()} but must be positive and finite")
+def _check_positive(name: str, values: ArrayLike) -> None:
+    """Raise ValueError unless there are values and all are positive and finite."""
+    numbers = np.asarray(values)
+    if not (numbers.size and np.all((numbers > 0) & np.isfinite(numbers))):
+        raise ValueError(f"`{name}` is {numbers.tolist()} but must be positive and finite")
+
+
+def _check_channels(channels: Sequence[tuple[float, float, int]]) -> None:
+    """Raise ValueError unless there are channels and all are possible."""
+    if len(channels) == 0:
+        raise ValueError("`channels` is empty but must hold at least one (λ/Δ, r_s, m)")
+    for width, r_s, m in channels:
+        if not (0 < width < np.inf and 0 <= r_s < np.inf and m >= 0 and float(m).is_integer()):
+            rule = "λ/Δ positive, r_s at least 0 Å and m a whole number of at least 0"
+            raise ValueError(f"`channels` holds (λ/Δ, r_s, m) = {(width, r_s, m)} but must have {rule}")
 
 
 def _ring_coefficients(initialisation: str, n_species: int, n_rings: int) -> Tensor:

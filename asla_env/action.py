@@ -1,6 +1,6 @@
 """Actions are flat indices of (species, pixel); the mask tells which of them are legal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Self
 
 import numpy as np
@@ -94,7 +94,7 @@ class ActionMask:
             self._near |= ratios <= self._problem.maximum_distance
 
 
-def action_mask(placed: Sequence[int], problem: Problem) -> NDArray[np.bool_]:
+def action_mask(placed: Iterable[int], problem: Problem) -> NDArray[np.bool_]:
     """Legal actions, shape (n_actions,), after atoms were placed by these actions."""
     mask = ActionMask(problem)
     for action in placed:

@@ -18,6 +18,7 @@ from asla_env.observation import one_hot
 from asla_env.problem import Problem
 from asla_env.problems import PROBLEMS
 from asla_env.reward import RewardFunction, reward_function
+from asla_env.text import structure_text
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -44,15 +45,16 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
 
     ## Info
     ``action_mask`` (int8, always). At the end also ``energy`` in eV (nan if there is none), ``energy_above_reference``,
-    ``is_success``, ``calculator_error`` (None or the cause), ``dead_end`` and ``invalid_action``.
+    ``is_success``, ``calculator_error`` (None or the cause), ``dead_end``, ``invalid_action``, and ``placed``, the
+    actions taken, from which ``problem.structure`` makes the atoms after the environment was reset.
 
     Parameters
     ----------
     problem
         A `Problem`, or the name of one of ours (`asla_env.problems.PROBLEMS`).
     evaluator
-        A calculator's name (`asla_env.calculators.names`), a function that returns an ASE calculator, or an `Evaluator`,
-        which may be shared.
+        A calculator's name (`asla_env.calculators.names`), a function that returns an ASE calculator, or an
+        `Evaluator`, which may be shared.
     reward
         ``"scaled"``, ``"energy"``, or a function ``(energy, reference_energy, n_placed) -> reward``, energies in eV.
     reward_window
@@ -115,7 +117,9 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
             return np.zeros(self.problem.n_actions, dtype=np.int8)
         return self._mask.legal.astype(np.int8)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
         """Start again from the template. Nothing here is random but `np_random` is seeded as Gymnasium asks.
 
         Parameters
@@ -132,6 +136,8 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Place an atom; after the last one compute the energy.
 
+        If an exception leaves this function, as when the calculator is interrupted, no atom was placed.
+
         Raises
         ------
         ValueError
@@ -144,23 +150,21 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         chosen = int(action)
         if not (0 <= chosen < self.problem.n_actions and self._mask.legal[chosen]):
             return self._reject(chosen)
+        if len(self._placed) + 1 == self.problem.n_to_place:
+            return self._finish([*self._placed, chosen])
         self._placed.append(chosen)
         self._mask.place(chosen)
-        if len(self._placed) == self.problem.n_to_place:
-            return self._finish()
         if not self._mask.legal.any():
             return self._end(-1.0, dead_end=True)
         return self._observation(), 0.0, False, False, {"action_mask": self.action_masks()}
 
-    def render(self) -> NDArray[np.uint8] | str | None:  # type: ignore[override]
+    def render(self) -> Any:
         """Picture of the structure as an image (height, width, 3) or as text, by `render_mode`."""
-        from asla_env import render
-
         if self.render_mode == "rgb_array":
-            return render.structure_image(self.atoms, self.problem)
-        if self.render_mode == "ansi":
-            return render.structure_text(self._placed, self.problem)
-        return None
+            from asla_env.render import structure_image
+
+            return structure_image(self._placed, self.problem)
+        return structure_text(self._placed, self.problem) if self.render_mode == "ansi" else None
 
     def _observation(self) -> Observation:
         return one_hot(self._placed, self.problem)
@@ -171,11 +175,11 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
             raise ValueError(f"`action` is {action} but must be legal: see `action_masks()`")
         return self._end(-1.0, invalid_action=True)
 
-    def _finish(self) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def _finish(self, placed: list[int]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Compute the energy of the finished structure and turn it into the reward."""
-        n_placed = self.problem.n_to_place
+        n_placed = len(placed)
         reference = self.reference_energy
-        evaluation = self.evaluator.evaluate(self.atoms, self.problem.canonical_key(self._placed))
+        evaluation = self.evaluator.evaluate(self.problem.structure(placed), self.problem.canonical_key(placed))
         energy, error = evaluation.energy, evaluation.error
         if error is None and abs(energy - reference) > self._penalty * n_placed:
             error = f"absurd energy: {energy} eV, {energy - reference:.6g} eV from the reference"
@@ -186,6 +190,7 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
             error = f"the reference could not be computed: {self._reference.error}"
         usable = error is None or np.isfinite(energy - reference)
         reward = self._reward(energy, reference, n_placed) if usable else -1.0
+        self._placed = placed
         return self._end(reward, energy=energy, above=energy - reference, calculator_error=error)
 
     def _end(
@@ -202,6 +207,7 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         self._finished = True
         info = {
             "action_mask": self.action_masks(),
+            "placed": self.placed,
             "energy": energy,
             "energy_above_reference": above,
             "is_success": bool(calculator_error is None and above < self.problem.success_window),
@@ -220,7 +226,9 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         if not (np.isfinite(self._penalty) and self._penalty > 0):
             raise ValueError(f"`penalty` is {self._penalty} eV per placed atom but must be positive and finite")
         if reward == "scaled" and self.problem.reference is None:
-            raise ValueError("`reward` is 'scaled' but must be 'energy' or a function for a problem without a reference")
+            raise ValueError(
+                "`reward` is 'scaled' but must be 'energy' or a function for a problem without a reference"
+            )
         if self.evaluator.calculator in calculators.names():
             calculators.check_species(self.evaluator.calculator, self.problem.structure([]).symbols)
             calculators.check_species(self.evaluator.calculator, self.problem.species)

@@ -182,9 +182,9 @@ def _orthorhombic_lengths(cell: ArrayLike, ndim: int) -> tuple[float, ...]:
     """Lengths in Å of `ndim` orthogonal axes, from lengths or from a matrix of cell vectors."""
     matrix = np.asarray(cell, dtype=float)
     if matrix.ndim == 2:
-        if not np.allclose(matrix, np.diag(np.diag(matrix)), atol=1e-9):
+        if matrix.shape[0] != matrix.shape[1] or not np.allclose(matrix, np.diag(np.diag(matrix)), atol=1e-9):
             raise ValueError(f"`cell` is {matrix.tolist()} but must be orthorhombic, with vectors along x, y and z")
         matrix = np.diag(matrix)[:ndim]
     if matrix.shape != (ndim,) or not np.all(np.isfinite(matrix)) or np.any(matrix <= 0):
-        raise ValueError(f"`cell` is {cell} but must be {ndim} positive lengths in Å")
+        raise ValueError(f"`cell` is {cell!r} but must be {ndim} positive lengths in Å")
     return tuple(float(length) for length in matrix)

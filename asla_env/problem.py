@@ -163,11 +163,19 @@ class Problem:
         ----------
         placed
             Action indices of the atoms placed so far.
+
+        Raises
+        ------
+        ValueError
+            If one is not the index of an action.
         """
         sites = np.asarray(placed, dtype=np.int64)
+        if np.any((sites < 0) | (sites >= self.n_actions)):
+            raise ValueError(f"`placed` is {sites.tolist()} but must hold action indices in [0, {self.n_actions})")
         channels, pixels = np.divmod(sites, self.grid.n_pixels)
         symbols = [self.species[channel] for channel in channels]
-        return self.template + Atoms(symbols, positions=self.grid.positions(pixels)) + self.surroundings
+        atoms: Atoms = self.template + Atoms(symbols, positions=self.grid.positions(pixels)) + self.surroundings
+        return atoms
 
     def symmetries(self, tolerance: float = _EXACT) -> NDArray[np.int64]:
         """Symmetries of the grid that keep the template, as pixel permutations of shape (n, n_pixels), identity first.
@@ -181,7 +189,8 @@ class Problem:
             onto itself whatever the tolerance.
         """
         found = [s for point in self.grid.point_symmetries for s in self._onto_template(point)]
-        return np.array([self.grid.permutation(s) for s in found if self._keeps_atoms(s, tolerance)])
+        kept = [s for s in found if self._keeps_cell(s) and self._keeps_atoms(s, tolerance)]
+        return np.array([self.grid.permutation(symmetry) for symmetry in kept])
 
     def canonical_key(self, placed: Sequence[int]) -> bytes:
         """Key of a structure that is equal for structures equal by an exact symmetry and differs between problems.
@@ -201,7 +210,7 @@ class Problem:
     def _exact_permutations(self) -> NDArray[np.int64]:
         """Pixel permutations under which the energy is exactly the same; translations of a template on pixels aside."""
         if self._template_is_on_grid:
-            return np.array([self.grid.permutation(symmetry) for symmetry in self.grid.point_symmetries])
+            return np.array([self.grid.permutation(s) for s in self.grid.point_symmetries if self._keeps_cell(s)])
         return self.symmetries()
 
     @cached_property
@@ -243,6 +252,14 @@ class Problem:
         shifts = np.unique((_indices(self.grid, pixels) - _indices(self.grid, start)) % self.grid.shape, axis=0)
         return [point.then_shift(shift) for shift in shifts if not np.any(shift[~np.asarray(self.grid.periodic)])]
 
+    def _keeps_cell(self, symmetry: Symmetry) -> bool:
+        """Whether the simulation cell, which may differ from the grid along open axes, has the symmetry."""
+        axes = [*symmetry.axes, *range(self.grid.ndim, 3)]
+        signs = np.array([*symmetry.signs, 1, 1])[:3]
+        cell, pbc = self.template.cell.array, self.template.pbc
+        moved = np.outer(signs, signs) * cell[np.ix_(axes, axes)]
+        return bool(np.allclose(moved, cell, atol=1e-6) and np.array_equal(pbc[axes], pbc))
+
     def _keeps_atoms(self, symmetry: Symmetry, tolerance: float) -> bool:
         """Whether the drawn template, its true positions and the surroundings are mapped onto themselves."""
         channels, pixels = np.divmod(self.template_sites, self.grid.n_pixels)
@@ -262,7 +279,7 @@ def _indices(grid: Grid, pixels: NDArray[np.int64]) -> NDArray[np.int64]:
 def _check_numbers(problem: Problem) -> None:
     """Raise unless counts, limits and window make sense."""
     for symbol, count in problem.to_place.items():
-        if symbol not in atomic_numbers:
+        if atomic_numbers.get(symbol, 0) < 1:  # 0 is X, a dummy
             raise ValueError(f"`to_place` names the species {symbol!r} but must name chemical elements")
         if not isinstance(count, int | np.integer) or count < 0:
             raise ValueError(f"`to_place` asks for {count!r} {symbol} but a count must be a whole number of at least 0")
@@ -310,7 +327,7 @@ def _check_cell(problem: Problem) -> None:
 
 
 def _check_reference(problem: Problem) -> None:
-    """Raise unless the reference has the atoms of a finished structure."""
+    """Raise unless the reference has the atoms of a finished structure in the template's cell."""
     if problem.reference is None:
         return
     expected = problem.template + problem.surroundings
@@ -320,15 +337,29 @@ def _check_reference(problem: Problem) -> None:
             f"`reference` is {problem.reference.symbols} but must have the atoms of a finished structure, "
             f"{expected.get_chemical_formula()}"
         )
+    if not np.all(np.isfinite(problem.reference.positions)):
+        raise ValueError("`reference` has a position that is not finite but must have Cartesian coordinates in Å")
+    cell, pbc = problem.reference.cell, problem.reference.pbc
+    if not (np.allclose(cell, problem.template.cell, atol=1e-6) and np.array_equal(pbc, problem.template.pbc)):
+        raise ValueError(
+            f"`reference` has the cell {cell.tolist()} Å and pbc {pbc.tolist()} but must have those of `template`, "
+            f"{problem.template.cell.tolist()} and {problem.template.pbc.tolist()}, for energies to compare"
+        )
 
 
 def _grid_around(atoms: Atoms, spacing: float, shape: tuple[int, ...] | None, margin: float) -> Grid:
     """Grid over the cell along periodic axes and over the atoms and a margin along open ones."""
     if not len(atoms):
         raise ValueError("`atoms` is empty but must be a finished structure")
+    if not np.all(np.isfinite(atoms.positions)):
+        raise ValueError("`atoms` has a position that is not finite but must have Cartesian coordinates in Å")
     if not (np.isfinite(spacing) and spacing > 0):
         raise ValueError(f"`spacing` is {spacing} Å but must be positive")
+    if not (np.isfinite(margin) and margin >= 0):
+        raise ValueError(f"`margin` is {margin} Å but must be at least 0")
     ndim = 2 if np.ptp(atoms.positions[:, 2]) < _EXACT else 3
+    if shape is not None and len(shape) != ndim:
+        raise ValueError(f"`shape` is {shape} but must have {ndim} entries, one for each axis of the grid")
     periodic = atoms.pbc[:ndim]
     if np.any(np.abs(atoms.cell[:ndim] - np.diag(np.diag(atoms.cell))[:ndim])[periodic] > 1e-6):
         raise ValueError(f"`atoms` has the cell {atoms.cell.tolist()} but it must be orthorhombic")

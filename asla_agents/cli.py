@@ -1,0 +1,109 @@
+"""The command `asla`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from asla_agents.config import SearchConfig
+from asla_agents.representations import REPRESENTATIONS
+from asla_agents.training import SearchResult, search
+from asla_env import IDS, calculators
+from asla_env.problems import PROBLEMS
+
+app = typer.Typer(help="Discover atomistic structures, atom by atom.", no_args_is_help=True, add_completion=False)
+
+
+def main() -> None:
+    """Run the command line; what a user got wrong is one line and exit status 2."""
+    app()
+
+
+@app.command("search")
+def search_command(
+    env_id: Annotated[str, typer.Argument(metavar="ID", help="Problem to search; `asla list` shows them.")],
+    evaluator: Annotated[str, typer.Option(help="Calculator of the energies.")] = calculators.DEFAULT,
+    representation: Annotated[str, typer.Option(help="How atoms are drawn for the network.")] = "gaussian",
+    episodes: Annotated[int, typer.Option(help="Energies to compute.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the whole search.")] = 0,
+    stop_on_success: Annotated[bool, typer.Option(help="End with the first success.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Samples of an update of the network.")] = 64,
+    gradient_steps: Annotated[int, typer.Option(help="Updates after each episode.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Directory for the results, new or empty.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads of the network; more pay off for large grids only.")] = 1,
+) -> None:
+    """Search for the most stable structure."""
+    try:
+        _set_threads(threads)
+        config = SearchConfig(
+            env_id=env_id,
+            evaluator=evaluator,
+            representation=representation,
+            episodes=episodes,
+            seed=seed,
+            stop_on_success=stop_on_success,
+            batch_size=batch_size,
+            gradient_steps=gradient_steps,
+        )
+        result = search(config, out or _new_directory(config), progress_bar=True)
+    except (ValueError, OSError, ImportError) as error:
+        _fail(error)
+    _report(result)
+
+
+@app.command("list")
+def list_command() -> None:
+    """Show the problems, calculators and representations."""
+    table = Table("id", "to place", "template", "grid", "periodic")
+    for env_id, name in IDS.items():
+        problem = PROBLEMS[name]()
+        to_place = " + ".join(f"{count} {symbol}" for symbol, count in problem.to_place.items())
+        template = problem.template.get_chemical_formula(empirical=False)
+        shape = " x ".join(map(str, problem.grid.shape))
+        axes = ", ".join(axis for axis, wraps in zip("xyz", problem.grid.periodic, strict=False) if wraps)
+        table.add_row(env_id, to_place, template, shape, axes or "-")
+    console = Console()
+    console.print(table)
+    console.print("calculators:    ", ", ".join(calculators.names()))
+    console.print("representations:", ", ".join(REPRESENTATIONS))
+
+
+def _set_threads(threads: int) -> None:
+    """Set how many threads the network uses."""
+    if threads < 1:
+        raise ValueError(f"`threads` is {threads} but must be at least 1")
+    torch.set_num_threads(threads)
+
+
+def _new_directory(config: SearchConfig) -> Path:
+    """Directory under `runs` that is not there yet."""
+    stem = f"{config.env_id}_{config.evaluator}_{config.representation}_seed{config.seed}"
+    candidates = (Path("runs") / (stem if not i else f"{stem}_{i}") for i in range(sys.maxsize))
+    return next(path for path in candidates if not path.exists())
+
+
+def _report(result: SearchResult) -> None:
+    """Print what was found and where it is."""
+    console = Console(soft_wrap=True, markup=False)
+    found = f"found in episode {result.found_at}" if result.found_at else "not found"
+    console.print(f"{result.episodes} episodes, {found}")
+    console.print(
+        f"best energy {result.best_energy:.4f} eV, {result.best_energy_above_reference:+.4f} eV from the reference"
+    )
+    console.print(f"results in {result.directory}")
+
+
+def _fail(error: Exception) -> None:
+    """Print an error as one line and exit with status 2."""
+    if isinstance(error, ValidationError):
+        message = "; ".join(f"`{'.'.join(map(str, e['loc']))}` is {e['input']!r}: {e['msg']}" for e in error.errors())
+    else:
+        message = str(error)
+    line = " ".join(message.split())
+    Console(stderr=True, soft_wrap=True).print(f"error: {line}", style="red", markup=False)
+    raise typer.Exit(2)

@@ -1,0 +1,65 @@
+"""The settings of a search: one model, checked when made, written beside the results."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from asla_agents.exploration import Exploration
+from asla_agents.replay import ReplaySettings
+from asla_agents.representations import REPRESENTATIONS
+from asla_env import IDS, calculators
+
+
+class SearchConfig(BaseModel):
+    """All that decides a search; the same settings give the same search on the same machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    env_id: str
+    """Gymnasium id of the problem."""
+    evaluator: str = calculators.DEFAULT
+    """Name of the calculator."""
+    representation: str = "gaussian"
+    """Name of the representation."""
+    representation_kwargs: dict[str, Any] = {}
+    """Settings of the representation."""
+    episodes: int = Field(default=1000, ge=1)
+    """Episodes, each one energy."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of weights, exploration and replay."""
+    stop_on_success: bool = False
+    """Whether the search ends with the first structure inside the success window."""
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    """Of the Adam optimiser."""
+    batch_size: int = Field(default=64, ge=1)
+    """Samples an update."""
+    gradient_steps: int = Field(default=3, ge=0)
+    """Updates after each episode."""
+    warmup_episodes: int = Field(default=20, ge=0)
+    """Random builds before the first update."""
+    exploration: Exploration = Exploration()
+    """The modified ε-greedy policy."""
+    replay: ReplaySettings = ReplaySettings()
+    """How batches are drawn and energies become targets."""
+
+    @field_validator("env_id")
+    @classmethod
+    def _known_id(cls, value: str) -> str:
+        return _one_of(value, tuple(IDS))
+
+    @field_validator("evaluator")
+    @classmethod
+    def _known_calculator(cls, value: str) -> str:
+        return _one_of(value, calculators.names())
+
+    @field_validator("representation")
+    @classmethod
+    def _known_representation(cls, value: str) -> str:
+        return _one_of(value, tuple(REPRESENTATIONS))
+
+
+def _one_of(value: str, allowed: tuple[str, ...]) -> str:
+    """Return the value if it is one of those allowed."""
+    if value not in allowed:
+        raise ValueError(f"must be one of {', '.join(allowed)}")
+    return value

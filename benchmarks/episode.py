@@ -1,0 +1,74 @@
+"""Time one episode of ASLA-Graphene-v0 against the same agent with `torch.nn.Conv2d`, on one core.
+
+    OMP_NUM_THREADS=1 python benchmarks/episode.py
+
+An episode is building, one energy (xwch) and one update of 64 samples. Both agents run in turn in this process.
+"""
+
+import platform
+import time
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from asla_agents import ASLA
+from asla_agents.convolution import Convolution
+
+EPISODES, ROUNDS = 5, 5
+
+
+class PlainConvolution(nn.Module):
+    """`torch.nn.Conv2d` with the weights of one of our convolutions and its layout of axes."""
+
+    def __init__(self, ours: Convolution) -> None:
+        super().__init__()
+        n_out, n_in, size, _ = ours.weight.shape
+        self.conv = nn.Conv2d(n_in, n_out, size, padding=size // 2, padding_mode="circular")
+        self.conv.load_state_dict({"weight": ours.weight, "bias": ours.bias})
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Convolve images (x, y, batch, in)."""
+        return self.conv(images.permute(2, 3, 0, 1)).permute(2, 3, 0, 1)
+
+
+def make_agent(plain: bool) -> ASLA:
+    """Make an agent that has warmed up."""
+    env = gym.make("ASLA-Graphene-v0", evaluator="xwch")
+    agent = ASLA("QMapPolicy", env, seed=0, batch_size=64, gradient_steps=1, warmup_episodes=20)
+    if plain:
+        layers = agent.policy.network.layers
+        for i, layer in enumerate(layers):
+            if isinstance(layer, Convolution):
+                layers[i] = PlainConvolution(layer)
+        agent.policy.optimizer = torch.optim.Adam(agent.policy.parameters(), lr=1e-3)
+    agent.learn(25)
+    return agent
+
+
+def seconds(agent: ASLA) -> tuple[float, float]:
+    """Time an episode and an update take."""
+    start = time.perf_counter()
+    agent.learn(EPISODES)
+    middle = time.perf_counter()
+    agent.train(EPISODES, 64)
+    return (middle - start) / EPISODES, (time.perf_counter() - middle) / EPISODES
+
+
+def main() -> None:
+    """Print the table."""
+    torch.set_num_threads(1)
+    agents = {"ours": make_agent(plain=False), "Conv2d": make_agent(plain=True)}
+    times = {name: np.array([seconds(agent) for _ in range(ROUNDS)]) for name, agent in agents.items()}
+    print(f"{platform.machine()}, torch {torch.__version__}; {ROUNDS} x {EPISODES} episodes")
+    print("          episode / s (range)      of which update / s")
+    for name, rows in times.items():
+        (episode, update), low, high = np.median(rows, axis=0), rows[:, 0].min(), rows[:, 0].max()
+        print(f"{name:8s}  {episode:.3f} ({low:.3f} - {high:.3f})    {update:.3f}")
+    ratio = np.median(times["Conv2d"], axis=0) / np.median(times["ours"], axis=0)
+    print(f"ratio     {ratio[0]:.1f}                      {ratio[1]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

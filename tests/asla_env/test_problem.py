@@ -1,0 +1,413 @@
+"""Search problems: what they count, draw and build, which symmetries they have, and what they refuse."""
+
+import pickle
+from itertools import product
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.data import covalent_radii
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asla_env.grid import Grid
+from asla_env.problem import Problem
+from asla_env.xwch import energy_batch
+
+CELL = (4.0, 3.0, 8.0)
+PERIODIC = Grid((8, 6), CELL[:2], (True, True))
+STRIP = Grid((8, 6), CELL[:2], (True, False))
+
+
+def carbon(*positions, cell=CELL, pbc=(True, True, False)):
+    return Atoms(f"C{len(positions)}", positions, cell=cell, pbc=pbc)
+
+
+def problem(**changes):
+    """One carbon atom at pixel 0 of a periodic grid and two to place, but for the changes."""
+    arguments = {"name": "test", "grid": PERIODIC, "template": carbon((0, 0, 0)), "to_place": {"C": 2}} | changes
+    return Problem(**arguments)
+
+
+def hexagon(radius, z):
+    angles = np.pi / 3 * np.arange(6)
+    return np.stack([radius * np.cos(angles), radius * np.sin(angles), np.full(6, z)], axis=1)
+
+
+# What a problem counts and draws
+
+
+def test_channels_are_the_species_of_the_template_then_those_to_place():
+    template = Atoms("OC", [(0, 0, 0), (1.5, 0, 0)], cell=CELL, pbc=(True, True, False))
+    mixed = problem(template=template, to_place={"H": 2, "C": 1})
+    assert mixed.species == ("O", "C", "H")
+    assert mixed.counts.tolist() == [0, 1, 2]
+    assert mixed.n_to_place == 3
+    assert mixed.n_actions == 3 * 48
+    np.testing.assert_allclose(mixed.radii(), [covalent_radii[number] for number in (8, 6, 1)])
+    np.testing.assert_array_equal(mixed.template_sites, [0 * 48 + 0, 1 * 48 + 3 * 6])
+
+
+def test_the_template_is_drawn_at_its_nearest_pixels():
+    drawn = problem(template=carbon((0.2, 0.3, 0), (3.9, -0.2, 0)), to_place={"C": 1}).template_sites
+    np.testing.assert_array_equal(drawn, PERIODIC.pixels([(0.0, 0.5, 0), (0.0, 0.0, 0)]))
+
+
+def test_a_structure_keeps_the_true_positions_of_the_template():
+    template, around = carbon((0.2, 0.3, 0)), Atoms("H", [(0, 9, 1)])
+    built = problem(template=template, surroundings=around, to_place={"O": 1}).structure([48 + 7])
+    assert str(built.symbols) == "COH"
+    np.testing.assert_array_equal(built.positions, [(0.2, 0.3, 0), (0.5, 0.5, 0), (0, 9, 1)])
+    np.testing.assert_array_equal(built.cell, template.cell)
+    np.testing.assert_array_equal(built.pbc, template.pbc)
+
+
+def test_a_structure_may_be_unfinished():
+    assert problem().structure([]) == problem().template
+
+
+def test_without_a_template_all_atoms_are_to_place():
+    empty = problem(template=Atoms(cell=CELL, pbc=(True, True, False)))
+    assert empty.species == ("C",)
+    assert empty.template_sites.shape == (0,)
+    assert len(empty.structure([3, 9])) == 2
+
+
+def test_a_problem_does_not_change_with_what_it_was_made_from():
+    template, to_place = carbon((0, 0, 0)), {"C": 2}
+    made = problem(template=template, to_place=to_place)
+    template.positions += 1
+    to_place["C"] = 9
+    assert made.template == carbon((0, 0, 0))
+    assert made.n_to_place == 2
+
+
+def test_structures_can_be_changed_without_changing_the_problem():
+    made = problem()
+    made.structure([5]).positions[:] = 9
+    assert made.template == carbon((0, 0, 0))
+
+
+def test_problems_survive_pickling():
+    made = problem()
+    copy = pickle.loads(pickle.dumps(made))
+    assert copy == made
+    assert copy.canonical_key([5, 9]) == made.canonical_key([5, 9])
+
+
+def test_the_limits_can_be_switched_off():
+    free = problem(minimum_distance=None, maximum_distance=None)
+    assert free.minimum_distance is free.maximum_distance is None
+
+
+# Problems from finished structures
+
+
+def test_from_atoms_makes_a_periodic_sheet():
+    sheet = carbon((0, 0, 4), (1.4, 0, 4), (2, 1.5, 4), (3.4, 1.5, 4))
+    made = Problem.from_atoms(sheet, place=[1, 3, 2])
+    assert made.grid == Grid((20, 15), (4.0, 3.0), (True, True), origin=(0, 0, 4))
+    assert made.template == sheet[:1]
+    assert made.to_place == {"C": 3}
+    assert made.reference == sheet
+    assert made.name == "C4"
+
+
+def test_from_atoms_takes_the_spacing_that_divides_a_periodic_axis():
+    made = Problem.from_atoms(carbon((0, 0, 0), (1.5, 0, 0)), place=[1], spacing=0.35)
+    assert made.grid.shape == (11, 9)
+    np.testing.assert_allclose(made.grid.spacing, (4 / 11, 3 / 9))
+
+
+def test_from_atoms_makes_an_open_grid_around_a_flat_molecule():
+    molecule = Atoms("C6H6", np.concatenate([hexagon(1.4, z=7.0), hexagon(2.5, z=7.0)]))
+    made = Problem.from_atoms(molecule, place=range(2, 12), spacing=0.25, margin=1.0, name="benzene")
+    np.testing.assert_allclose(made.grid.pixel_positions.min(axis=0), (-3.5, -2.5 * np.sqrt(0.75) - 1, 7))
+    np.testing.assert_allclose(made.grid.pixel_positions.max(axis=0), (3.5, 2.5 * np.sqrt(0.75) + 1, 7))
+    np.testing.assert_allclose(made.grid.spacing, 0.25, rtol=0.03)
+    assert made.grid.periodic == (False, False)
+    assert made.to_place == {"C": 4, "H": 6}
+    assert made.species == ("C", "H")
+
+
+def test_from_atoms_makes_three_axes_for_a_cluster():
+    cluster = Atoms("OH2", [(0, 0, 0), (0.76, 0, 0.59), (-0.76, 0, 0.59)])
+    made = Problem.from_atoms(cluster, place=[-1, 1], margin=0.5, spacing=0.1)
+    assert made.grid.ndim == 3
+    np.testing.assert_allclose(made.grid.pixel_positions.min(axis=0), (-1.26, -0.5, -0.5))
+    np.testing.assert_allclose(made.grid.pixel_positions.max(axis=0), (1.26, 0.5, 1.09))
+    assert made.to_place == {"H": 2}
+
+
+def test_from_atoms_makes_a_grid_that_is_open_along_some_axes_only():
+    slab = Atoms("C3", [(0, 0, 5), (1, 1.5, 5.4), (2, 0.2, 6)], cell=(4, 3, 20), pbc=(True, True, False))
+    made = Problem.from_atoms(slab, place=[2], shape=(8, 6, 4))
+    assert made.grid.periodic == (True, True, False)
+    np.testing.assert_allclose(made.grid.spacing, (0.5, 0.5, 1.0))
+    np.testing.assert_allclose(made.grid.origin, (0, 0, 4))
+    np.testing.assert_allclose(made.grid.pixel_positions[-1], (3.5, 2.5, 7.0))
+
+
+def test_from_atoms_needs_an_orthorhombic_cell_along_periodic_axes_only():
+    ribbon = carbon((0, 0, 0), (1.5, 0, 0), cell=[(4, 0, 0), (1, 3, 0), (0, 0, 8)], pbc=(True, False, False))
+    assert Problem.from_atoms(ribbon, place=[1]).grid.periodic == (True, False)
+
+
+def test_from_atoms_hands_its_settings_on():
+    settings_of = {"success_window": 0.7, "minimum_distance": None, "maximum_distance": 2.5, "name": "pair"}
+    made = Problem.from_atoms(carbon((0, 0, 0), (1.5, 0, 0)), place=[1], **settings_of)
+    assert {key: getattr(made, key) for key in settings_of} == settings_of
+
+
+# Symmetries
+
+
+def test_one_atom_on_a_pixel_keeps_the_point_symmetries():
+    assert len(problem().symmetries()) == 4
+    square = Grid((6, 6), (3.0, 3.0), (True, True))
+    assert len(problem(grid=square, template=carbon((0.5, 1, 0), cell=(3, 3, 8))).symmetries()) == 8
+
+
+def test_symmetries_map_the_drawn_template_onto_itself():
+    pair = problem(template=carbon((0, 0, 0), (2, 1.5, 0)))
+    found = pair.symmetries()
+    assert len(found) == 8  # the translation from one atom to the other, too
+    np.testing.assert_array_equal(found[0], np.arange(48))
+    for permutation in found:
+        assert set(permutation[pair.template_sites]) == set(pair.template_sites)
+
+
+def test_unlike_atoms_are_not_exchanged():
+    template = carbon((0, 0, 0), (2, 1.5, 0))
+    template.symbols = "CO"
+    assert len(problem(template=template).symmetries()) == 4
+
+
+def test_an_atom_off_its_pixel_keeps_only_the_symmetries_of_its_true_position():
+    shifted = problem(template=carbon((0.03, 0, 0)))
+    assert len(shifted.symmetries()) == 2
+    assert len(shifted.symmetries(tolerance=0.05)) == 2, "0.06 Å from its mirror image"
+    assert len(shifted.symmetries(tolerance=0.1)) == 4
+
+
+def test_surroundings_break_symmetries():
+    assert len(problem(surroundings=Atoms("H", [(0.5, 0, 2)])).symmetries()) == 2
+
+
+def test_a_template_on_an_open_axis_is_reflected_about_the_middle_only():
+    middle, edge = carbon((0, 1.25, 0)), carbon((0, 1.0, 0))
+    assert len(problem(grid=STRIP, template=edge).symmetries()) == 2
+    odd = Grid((8, 7), (4.0, 3.5), (True, False))
+    assert len(problem(grid=odd, template=carbon((0, 1.5, 0))).symmetries()) == 4
+    assert len(problem(grid=STRIP, template=middle).symmetries(tolerance=0.3)) == 2, "between pixels"
+
+
+def test_a_simulation_cell_that_is_not_square_forbids_the_swap_of_a_square_grid():
+    grid = Grid((5, 5), (2.5, 2.5), (False, False))
+    assert len(problem(grid=grid, template=carbon((1, 1, 0), cell=(9, 9, 9), pbc=True)).symmetries()) == 8
+    for cell in [(9, 10, 9), [(9, 1, 0), (0, 9, 0), (0, 0, 9)]]:
+        oblong = problem(grid=grid, template=carbon((1, 1, 0), cell=cell, pbc=True))
+        assert len(oblong.symmetries()) < 8
+        assert oblong.canonical_key([1, 2]) != oblong.canonical_key([5, 10])
+    striped = problem(grid=grid, template=carbon((1, 1, 0), cell=(9, 9, 9), pbc=(True, False, False)))
+    assert len(striped.symmetries()) == 4
+
+
+def test_without_a_template_the_symmetries_are_those_of_the_cell_without_translations():
+    assert len(problem(template=Atoms(cell=CELL, pbc=(True, True, False))).symmetries()) == 4
+
+
+# Canonical keys
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**32 - 1), st.tuples(st.booleans(), st.booleans()))
+def test_a_key_is_the_same_for_all_symmetries_and_translations(seed, periodic):
+    random = np.random.default_rng(seed)
+    grid = Grid((4, 4), (2.0, 2.0), periodic)
+    start = int(random.integers(16))
+    made = problem(grid=grid, template=carbon(grid.positions(start), cell=(2, 2, 8)), to_place={"C": 3})
+    atoms = [start, *random.choice(np.delete(np.arange(16), start), size=3, replace=False)]
+    key = made.canonical_key(atoms[1:])
+    for symmetry in grid.symmetries():
+        images = grid.permutation(symmetry)[atoms].tolist()
+        if start in images:  # one of the atoms has come to where the template is
+            random.shuffle(images)
+            assert made.canonical_key([image for image in images if image != start]) == key
+
+
+def test_keys_are_equal_only_for_structures_equal_by_symmetry():
+    grid = Grid((4, 3), (2.0, 1.5), (True, True))
+    made = problem(grid=grid, template=carbon((0, 0, 0), cell=(2, 1.5, 8)), to_place={"C": 3})
+    moves = [grid.permutation(symmetry) for symmetry in grid.symmetries()]
+    by_key, by_orbit = {}, {}
+    for placed in product(range(1, 12), repeat=3):
+        if len(set(placed)) == 3:
+            orbit = min(tuple(sorted(move[[0, *placed]])) for move in moves)
+            by_key.setdefault(made.canonical_key(placed), set()).add(orbit)
+            by_orbit.setdefault(orbit, set()).add(made.canonical_key(placed))
+    assert all(len(orbits) == 1 for orbits in by_key.values())
+    assert all(len(keys) == 1 for keys in by_orbit.values())
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 2**32 - 1))
+def test_structures_of_one_key_have_one_energy(seed):
+    random = np.random.default_rng(seed)
+    made = problem(to_place={"C": 3})
+    placed = random.choice(np.arange(1, 48), size=3, replace=False)
+    images = [symmetry[placed] for symmetry in made.symmetries()]
+    assert len({made.canonical_key(image) for image in images}) == 1
+    energies = energy_batch([made.structure(image).positions for image in images], CELL, made.template.pbc)
+    np.testing.assert_allclose(energies, energies[0], atol=1e-8)
+
+
+def test_the_key_of_an_off_grid_template_knows_its_exact_symmetries_only():
+    made = problem(template=carbon((0.1, 0, 0)))
+    images = [made.canonical_key(PERIODIC.pixels([(1, y, 0), (2, 2 * y, 0)])) for y in (0.5, -0.5)]
+    assert images[0] == images[1], "the mirror y -> -y keeps the atom"
+    assert made.canonical_key(PERIODIC.pixels([(-1, 0.5, 0), (-2, 1, 0)])) != images[0], "x -> -x does not"
+    assert made.canonical_key(PERIODIC.pixels([(2, 2, 0), (1, 1.5, 0)])) != images[0], "nor do translations"
+
+
+def test_a_key_tells_species_apart():
+    made = problem(to_place={"C": 1, "H": 1})
+    assert made.canonical_key([5, 48 + 9]) == made.canonical_key([48 + 9, 5])
+    assert made.canonical_key([5, 48 + 9]) != made.canonical_key([9, 48 + 5])
+
+
+def test_a_key_does_not_tell_the_template_from_like_atoms():
+    chain, from_its_middle = [(1, 0, 0), (2.5, 0.5, 0)], [(-1, 0, 0), (1.5, 0.5, 0)]
+    keys = {problem().canonical_key(PERIODIC.pixels(placed)) for placed in (chain, from_its_middle)}
+    assert len(keys) == 1
+
+
+def test_problems_of_different_energies_have_different_keys():
+    variants = [
+        problem(),
+        problem(template=carbon((0.1, 0, 0))),
+        problem(template=carbon((0, 0, 0), cell=(4, 3, 9))),
+        problem(template=carbon((0, 0, 0), pbc=True)),
+        problem(grid=STRIP),
+        problem(surroundings=Atoms("H", [(0, 0, 2)])),
+        problem(template=Atoms("O", [(0, 0, 0)], cell=CELL, pbc=(True, True, False))),
+        problem(to_place={"O": 2}),
+    ]
+    assert len({variant.canonical_key([5, 9]) for variant in variants}) == len(variants)
+
+
+def test_names_limits_and_windows_do_not_change_a_key():
+    other = problem(name="other", minimum_distance=0.5, maximum_distance=None, success_window=1.0)
+    assert other.canonical_key([5, 9]) == problem().canonical_key([5, 9])
+
+
+def test_three_axes_have_keys_too():
+    grid = Grid((3, 3, 3), (1.5, 1.5, 1.5), (True, True, True))
+    cube = problem(grid=grid, template=carbon((0, 0, 0), cell=(1.5, 1.5, 1.5), pbc=True), to_place={"C": 1})
+    assert len({cube.canonical_key([pixel]) for pixel in range(1, 27)}) == 3, "along an edge, a face or a diagonal"
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"to_place": {}}, "`to_place` is {} but must hold at least one atom: nothing is to be placed"),
+        ({"to_place": {"C": 0}}, "`to_place` is {'C': 0} but must hold at least one atom"),
+        ({"to_place": {"C": -1}}, "`to_place` asks for -1 C but a count must be a whole number of at least 0"),
+        ({"to_place": {"C": 1.5}}, "`to_place` asks for 1.5 C but a count must be a whole number"),
+        ({"to_place": {"Cx": 1}}, "`to_place` names the species 'Cx' but must name chemical elements"),
+        ({"to_place": {"X": 1}}, "`to_place` names the species 'X' but must name chemical elements"),
+        ({"to_place": {"C": 48}}, "`to_place` holds 48 atoms but must fit on the 47 free pixels"),
+        ({"minimum_distance": -0.7}, "`minimum_distance` is -0.7 but must be a positive multiple"),
+        ({"minimum_distance": 0.0}, "`minimum_distance` is 0.0 but must be a positive multiple"),
+        ({"maximum_distance": -1.3}, "`maximum_distance` is -1.3 but must be a positive multiple"),
+        ({"maximum_distance": np.nan}, "`maximum_distance` is nan but must be a positive multiple"),
+        ({"minimum_distance": 1.3}, "`minimum_distance` is 1.3 but must be below `maximum_distance`, 1.3"),
+        ({"success_window": 0.0}, "`success_window` is 0.0 eV but must be positive and finite"),
+        ({"success_window": np.inf}, "`success_window` is inf eV but must be positive and finite"),
+    ],
+)
+def test_wrong_numbers_are_refused(changes, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        problem(**changes)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (carbon((0, 2.8, 0)), r"`template` has an atom outside the grid: .*2.8.* between 0.000 and 2.500 Å"),
+        (carbon((0, np.nan, 0)), "`template` has an atom outside the grid: .* not finite"),
+        (carbon((1, 1, 0), (1.1, 1, 0)), r"`template` has two atoms on one pixel, \[\[2, 2\]\], but each must have"),
+        (carbon((0, 0, 0), cell=(4.1, 3, 8)), r"`template` has cell vector \[4.1, .* must repeat there every 4.0 Å"),
+        (carbon((0, 0, 0), cell=[(4, 0.1, 0), (0, 3, 0), (0, 0, 8)]), r"`template` has cell vector \[4.0, 0.1"),
+        (carbon((0, 0, 0), pbc=False), "`template` has cell vector .* pbc False along axis 0 but must repeat"),
+    ],
+)
+def test_a_template_that_does_not_fit_the_grid_is_refused(template, message):
+    with pytest.raises(ValueError, match=message):
+        problem(grid=STRIP, template=template)
+
+
+def test_along_an_open_axis_the_simulation_cell_is_free():
+    for pbc in [(True, False, False), (True, True, True)]:
+        assert problem(grid=STRIP, template=carbon((0, 0, 0), cell=(4, 20, 10), pbc=pbc)).n_to_place == 2
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (carbon((0, 0, 0)), "`reference` is C but must have the atoms of a finished structure, C3"),
+        (Atoms("C2O", cell=CELL, pbc=(1, 1, 0)), "`reference` is C2O but must have the atoms .*, C3"),
+        (carbon((0, 0, 0), (1, 0, 0), (np.inf, 0, 0)), "`reference` has a position that is not finite"),
+        (Atoms("C3"), r"`reference` has the cell .* and pbc \[False, .* but must have those of `template`"),
+        (Atoms("C3", cell=CELL, pbc=True), r"`reference` has the cell .* pbc \[True, True, True\] but must have"),
+    ],
+)
+def test_a_reference_of_another_kind_is_refused(reference, message):
+    with pytest.raises(ValueError, match=message):
+        problem(reference=reference)
+
+
+def test_a_reference_holds_the_surroundings_too():
+    around = Atoms("H", [(0, 0, 2)])
+    finished = carbon((0, 0, 0), (1.5, 0, 0), (0, 1.5, 0))
+    assert problem(reference=finished + around, surroundings=around).reference == finished + around
+    with pytest.raises(ValueError, match="`reference` is C3 but must have the atoms of a finished structure, C3H"):
+        problem(reference=finished, surroundings=around)
+
+
+@pytest.mark.parametrize("site", [-1, 48])
+def test_no_structure_is_built_from_what_is_not_an_action(site):
+    with pytest.raises(ValueError, match=rf"`placed` is \[3, {site}\] but must hold action indices in \[0, 48\)"):
+        problem().structure([3, site])
+
+
+PAIR = carbon((0, 0, 0), (1.5, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("atoms", "arguments", "message"),
+    [
+        (PAIR, {"place": [0, 0]}, r"`place` is \[0, 0\] but must name each atom once"),
+        (PAIR, {"place": [1, -1]}, r"`place` is \[1, -1\] but must name each atom once"),
+        (PAIR, {"place": [2]}, r"`place` is \[2\] but must hold indices of the 2 atoms"),
+        (PAIR, {"place": [-3]}, r"`place` is \[-3\] but must hold indices of the 2 atoms"),
+        (PAIR, {"place": []}, "`to_place` is {} but must hold at least one atom"),
+        (PAIR, {"spacing": 0.0}, "`spacing` is 0.0 Å but must be positive"),
+        (PAIR, {"spacing": np.nan}, "`spacing` is nan Å but must be positive"),
+        (PAIR, {"margin": -1.0}, "`margin` is -1.0 Å but must be at least 0"),
+        (PAIR, {"margin": np.nan}, "`margin` is nan Å but must be at least 0"),
+        (PAIR, {"shape": (4, 4, 4)}, r"`shape` is \(4, 4, 4\) but must have 2 entries"),
+        (PAIR, {"shape": (4, 0)}, r"`shape` is \(4, 0\) but must be .* at least 1"),
+        (PAIR, {"spacing": 2.0, "shape": (1, 1)}, "`to_place` holds 1 atoms but must fit on the 0 free pixels"),
+        (Atoms(), {"place": []}, "`atoms` is empty but must be a finished structure"),
+        (carbon((0, 0, 0), (np.nan, 0, 0)), {}, "`atoms` has a position that is not finite"),
+        (carbon((0, 0, 0), (1, 0, 0), cell=[(4, 1, 0), (0, 3, 0), (0, 0, 8)]), {}, "`atoms` has the cell .* ortho"),
+        (carbon((0, 0, 0), (1, 0, 0), cell=(0, 0, 0), pbc=False), {"margin": 0.0}, "`cell` is .* positive lengths"),
+    ],
+)
+def test_from_atoms_refuses_what_makes_no_problem(atoms, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Problem.from_atoms(atoms, **({"place": [1]} | arguments))
