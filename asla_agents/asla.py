@@ -12,7 +12,7 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.dqn.policies import QNetwork
+from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor
 
 from asla_agents.callbacks import ProgressBar
@@ -79,7 +79,6 @@ class ASLA(DQN):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"QMapPolicy": QMapPolicy}
-    policy: QMapPolicy
     problem: Problem
     builds: BuildReplay
     rng: np.random.Generator
@@ -109,7 +108,7 @@ class ASLA(DQN):
         _init_setup_model: bool = True,
     ) -> None:
         super().__init__(
-            policy,
+            cast("type[DQNPolicy]", policy),  # of a DQNPolicy it has what is used here
             env,
             learning_rate=learning_rate,
             buffer_size=1,
@@ -158,12 +157,13 @@ class ASLA(DQN):
         """Without bootstrapping there is one network only."""
         self.q_net = self.q_net_target = cast(QNetwork, self.policy)
 
-    def learn(  # type: ignore[override]
+    def learn(
         self,
         total_episodes: int,
         callback: MaybeCallback = None,
-        log_interval: int | None = 100,
+        log_interval: int = 100,
         tb_log_name: str = "ASLA",
+        reset_num_timesteps: bool = False,
         progress_bar: bool = False,
     ) -> Self:
         """Build structures and learn from them.
@@ -172,8 +172,8 @@ class ASLA(DQN):
         ----------
         total_episodes
             Episodes to run, on top of those run before.
-        callback, log_interval, tb_log_name
-            As in Stable-Baselines3; intervals are episodes.
+        callback, log_interval, tb_log_name, reset_num_timesteps
+            As in Stable-Baselines3; intervals are episodes, and counting goes on unless told otherwise.
         progress_bar
             Whether to show a progress bar with the best energy.
 
@@ -183,11 +183,11 @@ class ASLA(DQN):
             If there is no environment.
         """
         env = self._vec_env
-        if self._last_obs is None:  # a new environment, which starts a new build
+        if reset_num_timesteps or self._last_obs is None:  # the environment, which starts a new build
             self._build = []
         callbacks = [ProgressBar(total_episodes)] * progress_bar + _as_list(callback)
         steps = total_episodes * self.problem.n_to_place
-        _, callback = self._setup_learn(steps, callbacks, self.num_timesteps == 0, tb_log_name)
+        _, callback = self._setup_learn(steps, callbacks, reset_num_timesteps or not self.num_timesteps, tb_log_name)
         callback.on_training_start(locals(), globals())
         last = self._episode_num + total_episodes
         try:
@@ -278,9 +278,10 @@ class ASLA(DQN):
         self.builds.clear()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(self.rng.integers(2**63)))
-            self.policy = self.policy_class(
+            policy = self.policy_class(
                 self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
-            ).to(self.device)
+            )
+        self.policy = cast(DQNPolicy, policy.to(self.device))
         self._create_aliases()
 
     def _run_episode(self, env: VecEnv, callback: BaseCallback, log_interval: int | None) -> bool:
@@ -332,7 +333,7 @@ class ASLA(DQN):
         batch = self.builds.sample(batch_size, self.rng)
         images, actions, weights, targets = (torch.as_tensor(part, device=self.device) for part in batch)
         q_values = self.policy(images).gather(1, actions)
-        loss = placement_loss(q_values, weights, targets) + self.policy.features_extractor.penalty()
+        loss = placement_loss(q_values, weights, targets) + cast(QMapPolicy, self.policy).features_extractor.penalty()
         self.policy.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)

@@ -44,9 +44,9 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
     (``info["invalid_action"]``). Episodes are never truncated.
 
     ## Info
-    ``action_mask`` (int8, always). At the end also ``energy`` in eV (nan if there is none), ``energy_above_reference``,
-    ``is_success``, ``calculator_error`` (None or the cause), ``dead_end``, ``invalid_action``, and ``placed``, the
-    actions taken, from which ``problem.structure`` makes the atoms after the environment was reset.
+    ``action_mask`` (int8, always). At the end also ``energy`` and ``energy_above_reference`` in eV (inf if there is
+    none), ``is_success``, ``calculator_error`` (None or the cause), ``dead_end``, ``invalid_action``, and ``placed``,
+    the actions taken, from which ``problem.structure`` makes the atoms after the environment was reset.
 
     Parameters
     ----------
@@ -197,8 +197,8 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         self,
         reward: float,
         *,
-        energy: float = np.nan,
-        above: float = np.nan,
+        energy: float = np.inf,
+        above: float = np.inf,
         calculator_error: str | None = None,
         dead_end: bool = False,
         invalid_action: bool = False,
@@ -208,8 +208,8 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         info = {
             "action_mask": self.action_masks(),
             "placed": self.placed,
-            "energy": energy,
-            "energy_above_reference": above,
+            "energy": _or_inf(energy),
+            "energy_above_reference": _or_inf(above),
             "is_success": bool(calculator_error is None and above < self.problem.success_window),
             "calculator_error": calculator_error,
             "dead_end": dead_end,
@@ -241,3 +241,8 @@ def _named_problem(name: str) -> Problem:
     if name not in PROBLEMS:
         raise ValueError(f"`problem` is {name!r} but must be a Problem or one of {tuple(PROBLEMS)}")
     return PROBLEMS[name]()
+
+
+def _or_inf(energy: float) -> float:
+    """An energy, or inf in place of nan, which is not equal to itself: equal seeds are to give an equal `info`."""
+    return np.inf if np.isnan(energy) else energy

@@ -101,7 +101,7 @@ def report(rows: list[dict], random: np.ndarray) -> None:
     print(f"found by {found} of {len(rows)} (95 % interval {interval.low:.0%} to {interval.high:.0%}, Wilson)")
     gains = np.nanmedian(random) - np.array([row["median_last_100"] for row in rows])
     print(f"median of {len(random)} random builds {np.nanmedian(random):.1f} eV;")
-    print(f"median of the last 100 builds below it by {np.min(gains):.1f} eV at least, {np.median(gains):.1f} eV in the median")
+    print(f"last 100 builds: median below it by {np.min(gains):.1f} eV at least, {np.median(gains):.1f} eV typically")
 
 
 if __name__ == "__main__":

@@ -180,9 +180,7 @@ def test_whatever_goes_wrong_is_a_failure_with_its_cause(
         failed = Evaluator(Factory(answer)).evaluate(WATER)
     assert np.isnan(failed.energy)
     assert failed.error == cause
-    assert caplog.record_tuples == [
-        ("asla_env.evaluator", logging.WARNING, f"no energy of OH2 by Factory: {cause}")
-    ]
+    assert caplog.record_tuples == [("asla_env.evaluator", logging.WARNING, f"no energy of OH2 by Factory: {cause}")]
 
 
 def test_a_log_at_debug_level_has_the_traceback(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,7 @@
 """Images of unfinished structures: what is drawn where, and reading it back."""
 
+from random import Random
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -52,7 +54,7 @@ def test_an_image_is_a_new_array_each_time() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(PROBLEMS)), st.integers(0, 8), st.randoms(use_true_random=False))
-def test_reading_an_image_gives_the_placed_atoms_in_ascending_order(name: str, n: int, random) -> None:
+def test_reading_an_image_gives_the_placed_atoms_in_ascending_order(name: str, n: int, random: Random) -> None:
     build = PROBLEMS[name]()
     mask, placed = ActionMask(build), []
     for _ in range(n):

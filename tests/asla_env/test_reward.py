@@ -13,17 +13,13 @@ counts = st.integers(1, 1000)
 windows = st.floats(1e-3, 1e3)
 
 
-@pytest.mark.parametrize(
-    ("above", "reward"), [(-1, 1), (0, 1), (5, 0.5), (10, 0), (15, -0.5), (20, -1), (1e9, -1)]
-)
+@pytest.mark.parametrize(("above", "reward"), [(-1, 1), (0, 1), (5, 0.5), (10, 0), (15, -0.5), (20, -1), (1e9, -1)])
 def test_scaled_falls_from_one_to_minus_one_over_the_window(above: float, reward: float) -> None:
     assert scaled(-100 + above, -100, n_placed=2) == pytest.approx(reward)
 
 
 @given(energies, energies, counts, windows)
-def test_scaled_stays_between_minus_one_and_one(
-    energy: float, reference: float, n: int, window: float
-) -> None:
+def test_scaled_stays_between_minus_one_and_one(energy: float, reference: float, n: int, window: float) -> None:
     assert -1 <= scaled(energy, reference, n, window) <= 1
 
 
@@ -49,9 +45,7 @@ def test_of_an_energy_that_is_nan_the_reward_is_nan(function: Any) -> None:
 
 
 @given(energies, energies, counts)
-def test_negative_energy_is_per_placed_atom_and_ignores_the_reference(
-    energy: float, reference: float, n: int
-) -> None:
+def test_negative_energy_is_per_placed_atom_and_ignores_the_reference(energy: float, reference: float, n: int) -> None:
     assert negative_energy(energy, reference, n) == -energy / n
 
 
