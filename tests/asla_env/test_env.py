@@ -458,17 +458,17 @@ def test_environments_may_share_an_evaluator_and_its_cache() -> None:
 
 
 def test_a_search_goes_on_whatever_the_calculator_does(caplog: pytest.LogCaptureFixture) -> None:
-    """Each structure is a new one, for an absurd energy is kept as any other."""
+    """Each structure is a new one, as an absurd energy is kept too; the penalties lie within the window of 3 eV."""
     answers = [answer for answer, _ in FAILURES]
-    env = AtomPlacementEnv(row(**NO_LIMITS), answering(-10.0, *answers, -9.0), penalty=7.0)
+    env = AtomPlacementEnv(row(**NO_LIMITS), answering(-10.0, *answers, -9.0), penalty=1.0)
     for i, (_, cause) in enumerate(FAILURES):
         caplog.clear()
         reward, info = build(env, 1, 2 + i)
         assert cause in info["calculator_error"]
         assert cause in caplog.text
-        assert info["energy"] == pytest.approx(-10 + 2 * 7.0)
-        assert info["energy_above_reference"] == pytest.approx(14.0)
-        assert reward == pytest.approx(1 - 2 * 14 / 20)
+        assert info["energy"] == pytest.approx(-10 + 2 * 1.0)
+        assert info["energy_above_reference"] == pytest.approx(2.0)
+        assert reward == pytest.approx(1 - 2 * 2 / 20)
         assert not info["is_success"]
         assert not info["dead_end"]
     reward, info = build(env, 1, 15)
@@ -530,6 +530,7 @@ def test_an_interrupt_stops_the_step_and_leaves_the_build_as_it_was() -> None:
         ({"render_mode": "human"}, "`render_mode` is 'human' but must be one of"),
         ({"problem": "naphthalene"}, "`symbols` has H but must be of the species that 'xwch' knows"),
         ({"problem": grain_boundary(hydrogen_terminated=True)}, "`symbols` has H but must be"),
+        ({"problem": row(reference=None, to_place={"H": 2}), "reward": "energy"}, "`symbols` has H but must be"),
         ({"problem": row(reference=None)}, "`reward` is 'scaled' but must be 'energy' or a function"),
         ({"problem": row(grid=Grid((3, 1), (1.5, 9.0), (False, False)))}, "`problem` leaves no legal pixel"),
     ],
