@@ -254,8 +254,8 @@ class ASLA(DQN):
             action_masks = np.array([action_mask(placed_sites(image, self.problem), self.problem) for image in images])
         masks = np.asarray(action_masks).reshape(len(images), -1).astype(bool)
         actions = [
-            greedy(q, mask) if deterministic else choose(q, mask, self.exploration, self.rng)
-            for q, mask in zip(self.q_values(images), masks, strict=True)
+            greedy(q, mask) if deterministic else self._explore(image, q, mask)
+            for image, q, mask in zip(images, self.q_values(images), masks, strict=True)
         ]
         return np.array(actions).reshape(batch_shape), state
 
@@ -265,6 +265,13 @@ class ASLA(DQN):
         with torch.no_grad():
             q_values: NDArray[np.floating] = self.policy(torch.as_tensor(images, device=self.device)).cpu().numpy()
         return q_values
+
+    def _explore(self, image: np.ndarray, q_values: NDArray[np.floating], legal: NDArray[np.bool_]) -> int:
+        """Choose an action by the modified ε-greedy policy, after the penalty for what was visited before."""
+        actions = np.flatnonzero(legal)
+        visits = self.builds.visits(placed_sites(image, self.problem), actions)
+        q_values[actions] -= self.exploration.visit_penalty * np.log1p(visits)
+        return choose(q_values, legal, self.exploration, self.rng)
 
     @property
     def _vec_env(self) -> VecEnv:
@@ -360,6 +367,8 @@ def _check_settings(model: ASLA) -> None:
     for name, least in (("batch_size", 1), ("gradient_steps", 0), ("warmup_episodes", 0)):
         if not getattr(model, name) >= least:
             raise ValueError(f"`{name}` is {getattr(model, name)} but must be at least {least}")
+    if model.patience is not None and not model.patience >= 1:
+        raise ValueError(f"`patience` is {model.patience} but must be at least 1, or None")
     if not callable(model.learning_rate) and not 0 < model.learning_rate < np.inf:
         raise ValueError(f"`learning_rate` is {model.learning_rate} but must be positive and finite")
     if not model.max_grad_norm > 0:

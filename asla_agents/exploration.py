@@ -18,21 +18,27 @@ class Exploration:
         Probability of a random action among the best fraction of the legal ones.
     top_fraction
         That fraction.
+    visit_penalty
+        While searching, a Q-value is lowered by this times ``log(1 + n)``, where n builds went through the structure
+        after the action before: what is known well is left for what is nearly as promising.
 
     Raises
     ------
     ValueError
-        If a number, or the sum of the probabilities, is outside [0, 1].
+        If a probability, their sum, or the fraction is outside [0, 1], or the penalty is negative.
     """
 
-    epsilon: float = 0.05
-    top_probability: float = 0.10
-    top_fraction: float = 0.05
+    epsilon: float = 0.01
+    top_probability: float = 0.03
+    top_fraction: float = 0.02
+    visit_penalty: float = 0.03
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"`{name}` is {value} but must lie in [0, 1]")
+        for name in ("epsilon", "top_probability", "top_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` is {getattr(self, name)} but must lie in [0, 1]")
+        if not 0 <= self.visit_penalty < np.inf:
+            raise ValueError(f"`visit_penalty` is {self.visit_penalty} but must be at least 0 and finite")
         if self.epsilon + self.top_probability > 1:
             raise ValueError(
                 f"`epsilon + top_probability` is {self.epsilon + self.top_probability} but must be at most 1"

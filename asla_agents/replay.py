@@ -1,12 +1,14 @@
 """Experience replay: finished builds as pixels and energies; images and targets are made when a batch is drawn."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from asla_agents.symmetry import has_free_origin, move_origin
 from asla_env.problem import Problem
 
 
@@ -32,7 +34,7 @@ class ReplaySettings:
     best_share, latest_share
         Parts of a batch drawn from the builds of lowest energy and from the latest ones; the rest is drawn from all.
     n_best, n_latest
-        How many builds these are.
+        How many builds these are; of builds of the same structure only the first counts among the best.
     window_episodes
         The map from energy to target is linear, +1 at the lowest energy so far and -1 at the median energy of this many
         latest builds and above.
@@ -40,6 +42,10 @@ class ReplaySettings:
         The two are at least this many eV per placed atom apart.
     spillover
         Weight in the loss of the neighbours of the pixel where the atom went; they share its target.
+    shuffled_share
+        Part of the samples for which the atoms of a build are put in a random order first: the energy does not depend
+        on it, so any atoms of a build make an unfinished structure and any other one the next placement. Where any
+        atom could be the template, another one becomes it.
     """
 
     best_share: float = 0.25
@@ -49,9 +55,10 @@ class ReplaySettings:
     window_episodes: int = 100
     minimum_window: float = 0.2
     spillover: float = 1.0
+    shuffled_share: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("best_share", "latest_share", "spillover"):
+        for name in ("best_share", "latest_share", "spillover", "shuffled_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` is {getattr(self, name)} but must lie in [0, 1]")
         if self.best_share + self.latest_share > 1:
@@ -69,7 +76,7 @@ class BuildReplay:
     """All builds of a search.
 
     The target of a placement comes from the lowest energy of any build that went through the same structure after it,
-    whatever the order of the atoms and up to symmetry: "how stable can it become".
+    up to symmetry: "how stable can it become".
 
     Parameters
     ----------
@@ -84,12 +91,15 @@ class BuildReplay:
     def __init__(self, problem: Problem, settings: ReplaySettings, symmetries: NDArray[np.int64]) -> None:
         self.settings = settings
         self._problem = problem
+        self._free_origin = has_free_origin(problem)
         self._maps = _site_maps(symmetries, len(problem.species))
         self._neighbours = _neighbour_table(problem)
         self._hashes = np.random.default_rng(0).integers(2**63, size=problem.n_actions)  # Zobrist's, one a site
         self._sites: list[NDArray[np.int32]] = []
         self._energies: list[float] = []
+        self._structures: list[int] = []  # the key of each build's finished structure
         self._lowest: dict[int, float] = {}
+        self._visits = Counter[int]()
 
     def __len__(self) -> int:
         return len(self._energies)
@@ -108,7 +118,9 @@ class BuildReplay:
         """Forget all builds."""
         self._sites.clear()
         self._energies.clear()
+        self._structures.clear()
         self._lowest.clear()
+        self._visits.clear()
 
     def add(self, placed: Sequence[int], energy: float) -> None:
         """Store a build.
@@ -124,8 +136,25 @@ class BuildReplay:
         sites = np.asarray(placed, dtype=np.int32)
         self._sites.append(sites)
         self._energies.append(energy)
-        for key in self._keys(sites):
+        keys = self._keys(sites)
+        self._structures.append(keys[-1])
+        self._visits.update(keys)
+        for key in keys:
             self._lowest[key] = min(energy, self._lowest.get(key, np.inf))
+
+    def visits(self, placed: ArrayLike, actions: ArrayLike) -> NDArray[np.int64]:
+        """How many builds went, up to symmetry, through the structure after each action, shape (actions,).
+
+        Parameters
+        ----------
+        placed
+            Actions that made the structure so far, in any order.
+        actions
+            Actions to look up.
+        """
+        state = np.bitwise_xor.reduce(self._hashes[self._maps[:, np.asarray(placed, dtype=np.int64)]], axis=1)
+        keys = (state[:, None] ^ self._hashes[self._maps[:, np.asarray(actions)]]).min(axis=0)
+        return np.array([self._visits[int(key)] for key in keys], dtype=np.int64)
 
     def targets(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
         """Target Q-values in [-1, 1] of energies in eV, by what has been seen so far."""
@@ -146,23 +175,34 @@ class BuildReplay:
         images[:, self._problem.template_sites] = 1
         actions, lowest = np.empty(batch_size, dtype=np.int64), np.empty(batch_size)
         for i, (build, site_map) in enumerate(zip(builds, maps, strict=True)):
-            sites = self._sites[build]
-            step = int(rng.integers(len(sites)))
-            images[i, site_map[sites[:step]]] = 1
-            actions[i] = site_map[sites[step]]
-            lowest[i] = self._lowest[self._keys(sites)[step]]
+            state, actions[i], lowest[i] = self._draw_placement(build, site_map, rng)
+            images[i, state] = 1
         placements = np.concatenate([actions[:, None], self._neighbours[actions]], axis=1)
         weights = np.where(placements >= 0, self.settings.spillover, 0.0)
         weights[:, 0] = 1
         shape = (batch_size, len(self._problem.species), *self._problem.grid.shape)
         return Batch(images.reshape(shape), np.maximum(placements, 0), weights, self.targets(lowest))
 
+    def _draw_placement(
+        self, build: int, site_map: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], int, float]:
+        """Sites of an unfinished structure on the way to a build, the next placement, the lowest energy through it."""
+        sites = self._sites[build]
+        if rng.random() < self.settings.shuffled_share:
+            moved = move_origin(sites, self._problem, rng) if self._free_origin else sites
+            sites = rng.permutation(moved)
+        step = int(rng.integers(len(sites)))
+        lowest = self._lowest.get(self._keys(sites)[step], np.inf)  # inf where a shuffled build was never on this way
+        images = site_map[sites]
+        return images[:step], int(images[step]), min(lowest, self._energies[build])
+
     def _draw_builds(self, batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Indices of builds, shape (batch,)."""
         n, settings = len(self), self.settings
         n_best = round(settings.best_share * batch_size)
         n_latest = min(round(settings.latest_share * batch_size), batch_size - n_best)  # both may be rounded up
-        best = np.argsort(self.energies, kind="stable")[: settings.n_best]
+        _, first = np.unique(self._structures, return_index=True)
+        best = first[np.argsort(self.energies[first], kind="stable")[: settings.n_best]]
         return np.concatenate([
             rng.choice(best, size=n_best),
             rng.integers(max(0, n - settings.n_latest), n, size=n_latest),

@@ -139,10 +139,10 @@ def save_film_strip(
         panels = [figure.add_subplot(areas[row, column]) for row in range(n_rows)]
         draw_structure(panels[0], placed[:i], problem)
         _draw_choice(panels[1:], maps[i], problem, placed[i], masks[i])
-        _label_column(panels, f"{i} atoms placed", first=column == 0)
+        _label_column(panels, f"{i} placed", first=column == 0)
     last = figure.add_subplot(areas[:, len(steps) :])
     draw_structure(last, placed, problem)
-    _label_column([last], f"{len(placed)} atoms placed")
+    _label_column([last], f"{len(placed)} placed")
     figure.colorbar(panels[-1].images[-1], ax=last, label="Q", shrink=0.6, ticks=[-1, 0, 1])
     figure.savefig(path, bbox_inches="tight")
 

@@ -201,7 +201,7 @@ class Problem:
             Action indices of all placed atoms, in any order.
         """
         sites = np.asarray(placed, dtype=np.int64)
-        if not self._template_is_on_grid:
+        if not self.template_is_on_grid:
             return self._fingerprint + min(map(bytes, self._images(sites)))
         images = self._images(np.concatenate([self.template_sites, sites]))
         return self._fingerprint + min(bytes(row) for image in images for row in self._anchored(image))
@@ -209,7 +209,7 @@ class Problem:
     @cached_property
     def _exact_permutations(self) -> NDArray[np.int64]:
         """Pixel permutations under which the energy is exactly the same; translations of a template on pixels aside."""
-        if self._template_is_on_grid:
+        if self.template_is_on_grid:
             return np.array([self.grid.permutation(s) for s in self.grid.point_symmetries if self._keeps_cell(s)])
         return self.symmetries()
 
@@ -222,7 +222,7 @@ class Problem:
         return blake2b(text.encode(), digest_size=8).digest()
 
     @cached_property
-    def _template_is_on_grid(self) -> bool:
+    def template_is_on_grid(self) -> bool:
         """Whether every atom sits exactly on a pixel, so that all symmetries of the grid keep the energy."""
         drawn = self.grid.positions(self.template_sites % self.grid.n_pixels)
         off = self.grid.minimum_image(self.template.positions - drawn)

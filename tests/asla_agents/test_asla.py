@@ -1,0 +1,719 @@
+"""The algorithm: probes whose best structure and Q-values are known, and what a search must not do."""
+
+import csv
+import itertools
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from asla_agents import ASLA
+from asla_agents.asla import placement_loss
+from asla_agents.callbacks import Checkpoint
+from asla_agents.exploration import Exploration
+from asla_agents.q_map import QMapPolicy
+from asla_agents.replay import ReplaySettings
+from asla_agents.representations import REPRESENTATIONS, Gaussian
+from asla_env import AtomPlacementEnv, Grid, Problem
+from asla_env.action import action_mask
+from asla_env.observation import one_hot
+
+PROBE_GRID = Grid((7, 6), (7.0, 6.0), (False, True))  # a pixel is 1 Å wide
+TIGHT_GRID = Grid((7, 6), (5.6, 4.8), (True, False))
+SPACE_GRID = Grid((4, 3, 4), (3.2, 2.4, 3.2), (True, True, False))
+EXPLORATION = Exploration(epsilon=0.1, top_probability=0.2, top_fraction=0.2)
+REPLAY = ReplaySettings(
+    best_share=0.25,
+    latest_share=0.25,
+    n_best=10,
+    n_latest=10,
+    window_episodes=100,
+    minimum_window=0.2,
+    spillover=0.0,
+    shuffled_share=0.0,
+)
+SETTINGS = {
+    "representation": "gaussian",
+    "network_kwargs": {"hidden_channels": (4,), "kernel_size": 5, "head": "linear"},
+    "learning_rate": 3e-3,
+    "batch_size": 8,
+    "gradient_steps": 2,
+    "warmup_episodes": 3,
+    "patience": None,
+    "exploration": EXPLORATION,
+    "replay": REPLAY,
+    "augment": True,
+    "seed": 0,
+}
+PROBE_SETTINGS = {  # kernels as wide as the grid, so that every pixel sees the template
+    "network_kwargs": {"hidden_channels": (6,), "kernel_size": 13, "head": "linear"},
+    "batch_size": 32,
+    "gradient_steps": 6,
+    "warmup_episodes": 10,
+}
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_stable_baselines(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("SB3_LOGDIR", str(tmp_path_factory.mktemp("logs")))
+
+
+class Potential:
+    """A calculator whose energy is any function of the atoms."""
+
+    def __init__(self, energy):
+        self._energy = energy
+
+    def reset(self):
+        pass
+
+    def get_potential_energy(self, atoms):
+        return self._energy(atoms)
+
+
+def distances_sum(atoms: Atoms) -> float:
+    """An energy without two equal values, nearly, that is lower the closer the atoms are."""
+    return float(np.sum(atoms.get_all_distances(mic=True)) / len(atoms) ** 2)
+
+
+def make_problem(grid=TIGHT_GRID, to_place=None, template="C", at=(0.0, 1.6), **limits) -> Problem:
+    position = (*at, 0.0)[:3]
+    atoms = Atoms(template, [position], cell=(*grid.cell, 10.0)[:3], pbc=(*grid.periodic, False)[:3])
+    return Problem("probe", grid, atoms, to_place or {"C": 4}, **limits)
+
+
+def make_env(problem=None, energy=distances_sum) -> AtomPlacementEnv:
+    """An environment that raises an error if an action is illegal."""
+    problem = problem or make_problem()
+    return AtomPlacementEnv(problem, lambda: Potential(energy), reward="energy", invalid_action="raise")
+
+
+def make_model(env=None, **settings) -> ASLA:
+    return ASLA("QMapPolicy", env or make_env(), **{**SETTINGS, **settings})
+
+
+def searched(episodes=10, env=None, callback=None, **settings) -> ASLA:
+    return make_model(env, **settings).learn(episodes, callback)
+
+
+class Record:
+    """Callback that keeps what each episode built and reached, over restarts too."""
+
+    def __init__(self):
+        self.builds, self.energies = [], []
+
+    def __call__(self, local, _):
+        if local["dones"][0]:
+            self.builds.append([int(action) for action in local["infos"][0]["placed"]])
+            self.energies.append(local["infos"][0]["energy"])
+        return True
+
+
+def same_search(first: ASLA, second: ASLA) -> bool:
+    """Whether builds, energies, weights and random stream are equal to the last bit."""
+    builds = [replay._sites for replay in (first.builds, second.builds)]
+    parameters = zip(first.policy.state_dict().values(), second.policy.state_dict().values(), strict=True)
+    return (
+        len(builds[0]) == len(builds[1])
+        and all(np.array_equal(a, b) for a, b in zip(*builds, strict=True))
+        and first.builds.energies.tobytes() == second.builds.energies.tobytes()
+        and all(torch.equal(a, b) for a, b in parameters)
+        and first.rng.bit_generator.state == second.rng.bit_generator.state
+    )
+
+
+def greedy_build(model: ASLA, env: AtomPlacementEnv) -> dict:
+    """The last `info` of a build without exploration."""
+    observation, info = env.reset()
+    ended = False
+    while not ended:
+        action, _ = model.predict(observation, deterministic=True, action_masks=info["action_mask"])
+        observation, _, ended, _, info = env.step(action)
+    return info
+
+
+def random_builds(problem: Problem, n_atoms: int, n=5) -> list[list[int]]:
+    rng, builds = np.random.default_rng(0), []
+    while len(builds) < n:
+        placed: list[int] = []
+        while len(placed) < n_atoms and (legal := np.flatnonzero(action_mask(placed, problem))).size:
+            placed.append(int(rng.choice(legal)))
+        builds += [placed] * (len(placed) == n_atoms)
+    return builds
+
+
+# Probes: the template is off its pixel, so that no symmetry makes two pixels alike
+
+
+def make_probe(to_place, energy) -> AtomPlacementEnv:
+    problem = make_problem(PROBE_GRID, to_place, at=(0.2, 0.1), minimum_distance=None, maximum_distance=None)
+    return make_env(problem, energy)
+
+
+def gaps(atoms: Atoms, pixel) -> np.ndarray:
+    """Distances in Å of the placed atoms from a pixel, its two indices."""
+    return np.linalg.norm(PROBE_GRID.minimum_image(atoms.positions[1:] - (*pixel, 0)), axis=-1)
+
+
+def pixel_index(pixel) -> int:
+    return int(np.ravel_multi_index(pixel, PROBE_GRID.shape))
+
+
+def one_atom_probe() -> AtomPlacementEnv:
+    """One atom, whose energy is its distance from the pixel (3, 4)."""
+    return make_probe({"C": 1}, lambda atoms: gaps(atoms, (3, 4))[0])
+
+
+def q_map_of(model: ASLA, env: AtomPlacementEnv) -> np.ndarray:
+    return model.q_values(env.reset()[0][None])[0]
+
+
+def test_one_atom_goes_where_its_energy_is_lowest_and_there_the_q_map_is_highest():
+    env = one_atom_probe()
+    model = searched(80, env, **PROBE_SETTINGS)
+    q_map, legal = q_map_of(model, env), env.action_masks().astype(bool)
+    target = pixel_index((3, 4))
+    assert list(greedy_build(model, env)["placed"]) == [target]
+    assert np.argmax(np.where(legal, q_map, -np.inf)) == target
+    assert q_map[target] == pytest.approx(1, abs=0.3)
+
+
+def test_q_values_fall_with_the_energy_to_minus_one_at_the_typical_one():
+    env = one_atom_probe()
+    model = searched(150, env, **PROBE_SETTINGS, exploration=Exploration(epsilon=1.0, top_probability=0.0))
+    q_map, pixels = q_map_of(model, env), np.arange(1, 42)
+    energies = np.array([gaps(env.problem.structure([pixel]), (3, 4))[0] for pixel in pixels])
+    expected = model.builds.targets(energies)
+    assert np.sqrt(np.mean((q_map[pixels] - expected) ** 2)) < 0.35
+    assert np.corrcoef(q_map[pixels], expected)[0, 1] > 0.9
+
+
+def test_two_atoms_find_their_best_pair_of_pixels():
+    pair = [(2, 2), (4, 3)]
+
+    def energy(atoms):
+        first, second = (gaps(atoms, pixel) for pixel in pair)
+        return min(first[0] + second[1], first[1] + second[0])
+
+    env = make_probe({"C": 2}, energy)
+    info = greedy_build(searched(150, env, **PROBE_SETTINGS), env)
+    assert sorted(info["placed"]) == [pixel_index(pixel) for pixel in pair]
+    assert info["energy"] == 0
+
+
+def test_each_of_two_species_finds_its_own_pixel():
+    def energy(atoms):
+        hydrogen = atoms.symbols[1:] == "H"
+        return gaps(atoms, (2, 2))[hydrogen][0] + gaps(atoms, (4, 3))[~hydrogen][0]
+
+    env = make_probe({"C": 1, "H": 1}, energy)
+    assert env.problem.species == ("C", "H")
+    info = greedy_build(searched(120, env, **PROBE_SETTINGS), env)
+    assert set(info["placed"]) == {pixel_index((4, 3)), 42 + pixel_index((2, 2))}
+
+
+@pytest.mark.parametrize("bias", [1.0, 5.0])
+def test_a_network_whose_outputs_are_all_at_the_top_or_above_recovers(bias):
+    env = one_atom_probe()
+    model = make_model(env, **PROBE_SETTINGS)
+    with torch.no_grad():
+        model.policy.network.layers[-2].bias.fill_(bias)
+    assert q_map_of(model, env).min() > 0.8 * bias
+    model.learn(80)
+    assert greedy_build(model, env)["energy"] == 0
+    assert np.median(q_map_of(model, env)) < 0
+
+
+@pytest.mark.parametrize("shuffled_share", [0.0, 1.0])
+def test_training_fits_the_targets_of_the_stored_builds(shuffled_share):
+    replay = ReplaySettings(spillover=0.0, minimum_window=1.0, shuffled_share=shuffled_share)
+    model = make_model(gradient_steps=0, replay=replay).learn(6)
+    losses = []
+    for _ in range(40):
+        model.train(5, 32)
+        losses.append(model.logger.name_to_value["train/loss"])
+    assert np.mean(losses[-5:]) < 0.3 * np.mean(losses[:5])
+
+
+def test_the_loss_is_the_weighted_mean_of_the_squared_errors():
+    q_values = torch.tensor([[1.0, 0.0], [0.5, 9.0]])
+    weights = torch.tensor([[1.0, 0.5], [1.0, 0.0]])
+    targets = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    assert float(placement_loss(q_values, weights, targets)) == pytest.approx((1 + 0 + 0.25) / 2.5)
+
+
+# Legal actions; environments made here raise an error if an action is illegal
+
+
+@pytest.mark.parametrize("exploration", [Exploration(0.0, 0.0), Exploration(0.4, 0.4, 0.3)], ids=["greedy", "curious"])
+@pytest.mark.parametrize(
+    "problem",
+    [
+        make_problem(),
+        make_problem(to_place={"C": 2, "H": 3}),
+        make_problem(SPACE_GRID, {"C": 3, "O": 1}, at=(0.0, 0.0, 0.8)),
+        make_problem(to_place={"C": 9}, minimum_distance=0.6),
+    ],
+    ids=["one species", "two species", "three axes", "crowded"],
+)
+def test_no_illegal_action_is_taken_in_a_whole_search(problem, exploration):
+    model = searched(8, make_env(problem), exploration=exploration)
+    assert len(model.builds) == 8
+    for placed in model.builds._sites:
+        assert len(placed) <= problem.n_to_place
+        assert all(action_mask(placed[:step], problem)[action] for step, action in enumerate(placed))
+
+
+def test_a_build_that_leads_to_a_dead_end_is_stored_without_an_energy():
+    problem = make_problem(to_place={"C": 30}, minimum_distance=0.8)
+    model = searched(6, make_env(problem))
+    assert np.isinf(model.builds.energies).all()
+    assert all(len(placed) < 30 for placed in model.builds._sites)
+
+
+def test_a_failing_calculator_ends_a_build_but_not_the_search():
+    calls = itertools.count()
+
+    def energy(atoms):
+        if next(calls) % 3 == 1:
+            raise RuntimeError("no convergence")
+        return distances_sum(atoms)
+
+    energies = searched(9, make_env(energy=energy)).builds.energies
+    assert len(energies) == 9
+    assert 0 < np.isinf(energies).sum() < 9
+
+
+# Predictions
+
+
+@pytest.fixture(scope="module")
+def trained() -> ASLA:
+    return searched(10)
+
+
+def images_of(model: ASLA, n_atoms=2, n=5) -> np.ndarray:
+    return np.array([one_hot(placed, model.problem) for placed in random_builds(model.problem, n_atoms, n)])
+
+
+def test_a_prediction_is_one_action_for_one_image_and_a_batch_for_a_batch(trained):
+    images = images_of(trained)
+    single, state = trained.predict(images[0], deterministic=True)
+    batch, _ = trained.predict(images, deterministic=True)
+    assert single.shape == ()
+    assert state is None
+    assert batch.shape == (5,)
+    assert batch[0] == single
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_predictions_are_legal_with_masks_read_off_the_images(trained, deterministic):
+    builds = random_builds(trained.problem, 2, 20)
+    images = np.array([one_hot(placed, trained.problem) for placed in builds])
+    actions, _ = trained.predict(images, deterministic=deterministic)
+    assert all(action_mask(placed, trained.problem)[a] for placed, a in zip(builds, actions, strict=True))
+
+
+def test_greedy_predictions_are_the_best_legal_ones_and_masks_only_save_time(trained):
+    builds = random_builds(trained.problem, 2)
+    images = np.array([one_hot(placed, trained.problem) for placed in builds])
+    masks = np.array([action_mask(placed, trained.problem) for placed in builds])
+    expected = np.argmax(np.where(masks, trained.q_values(images), -np.inf), axis=1)
+    for arguments in ({}, {"action_masks": masks}, {"action_masks": masks.astype(np.int8)}):
+        actions, _ = trained.predict(images, deterministic=True, **arguments)
+        assert actions.tolist() == expected.tolist()
+
+
+def test_a_mask_given_decides(trained):
+    mask = np.zeros(trained.problem.n_actions, dtype=np.int8)
+    mask[17] = 1
+    for deterministic in (True, False):
+        assert trained.predict(images_of(trained)[0], deterministic=deterministic, action_masks=mask)[0] == 17
+
+
+def test_exploring_predictions_vary_and_greedy_ones_do_not(trained):
+    image = images_of(trained)[0]
+    trained.exploration = Exploration(epsilon=1.0, top_probability=0.0)
+    assert len({int(trained.predict(image)[0]) for _ in range(30)}) > 5
+    assert len({int(trained.predict(image, deterministic=True)[0]) for _ in range(5)}) == 1
+    trained.exploration = EXPLORATION
+
+
+def test_a_finished_image_without_a_legal_pixel_is_an_error(trained):
+    placed = random_builds(trained.problem, 4, 1)[0]
+    with pytest.raises(ValueError, match="no legal action"):
+        trained.predict(one_hot(placed, trained.problem), deterministic=True)
+
+
+def test_q_values_have_one_entry_for_each_action_and_do_not_depend_on_the_batch(trained):
+    images = images_of(trained)
+    q_values = trained.q_values(images)
+    assert q_values.shape == (5, trained.problem.n_actions)
+    np.testing.assert_allclose(trained.q_values(images[3:4])[0], q_values[3], rtol=1e-4, atol=1e-5)
+
+
+# Determinism
+
+
+def test_two_searches_with_one_seed_are_identical_to_the_last_bit():
+    assert same_search(searched(), searched())
+
+
+@pytest.mark.parametrize("representation", ["agr", "displaced"])
+def test_trained_representations_do_not_change_that(representation):
+    assert same_search(searched(6, representation=representation), searched(6, representation=representation))
+
+
+def test_another_seed_gives_another_search():
+    first, second = searched(), searched(seed=1)
+    assert not same_search(first, second)
+    assert [p.tolist() for p in first.builds._sites] != [p.tolist() for p in second.builds._sites]
+
+
+def test_draws_from_the_global_random_states_elsewhere_do_not_change_a_search():
+    seeds = itertools.count()
+
+    def disturb(*_):
+        set_random_seed(next(seeds))  # of Python, numpy and torch
+        return True
+
+    assert same_search(searched(patience=4), searched(callback=disturb, patience=4))
+
+
+def test_a_search_does_not_touch_the_global_random_states():
+    model = make_model(patience=3)
+    before = torch.get_rng_state()
+    model.learn(8)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_progress_bar_and_a_logger_do_not_change_a_search(tmp_path, capsys):
+    watched = make_model()
+    watched.set_logger(configure(str(tmp_path), ["csv"]))
+    watched.learn(10, log_interval=2, progress_bar=True)
+    assert same_search(searched(), watched)
+    assert "10/10" in capsys.readouterr().err
+
+
+# Starting afresh
+
+
+def flat(_):
+    return 1.0
+
+
+@pytest.mark.parametrize(("patience", "n_left"), [(3, [1, 2, 3, 0, 1, 2, 3, 0]), (None, [1, 2, 3, 4, 5, 6, 7, 8])])
+def test_without_a_lower_energy_builds_are_forgotten_after_the_patience(patience, n_left):
+    model = make_model(make_env(energy=flat), patience=patience)
+    assert [len(model.learn(1).builds) for _ in range(8)] == n_left
+
+
+def test_the_network_starts_afresh_too_from_other_weights():
+    model = make_model(make_env(energy=flat), patience=3, warmup_episodes=0)
+    weights = [model.policy.network.layers[0].weight.detach().clone()]
+    for episodes in (3, 1, 4):
+        model.learn(episodes)
+        weights.append(model.policy.network.layers[0].weight.detach().clone())
+    start, trained, second, third = weights
+    assert 0 < torch.abs(trained - start).max() < 0.1  # a few steps of the optimiser
+    for ours, theirs in itertools.combinations((start, second, third), 2):
+        assert torch.abs(ours - theirs).mean() > 0.01
+    assert len(model.policy.optimizer.state) == 0
+    assert model.q_net is model.policy
+
+
+def test_a_lower_energy_in_time_prevents_that():
+    falling = itertools.count(0, -1)
+    model = searched(8, make_env(energy=lambda _: float(next(falling))), patience=1, warmup_episodes=100)
+    assert len(model.builds) == 8
+
+
+# Saving and going on
+
+
+def loaded(model: ASLA, path, env=None) -> ASLA:
+    model.save(path)
+    return ASLA.load(path, env=env or make_env(), device="cpu")
+
+
+@pytest.mark.parametrize("representation", list(REPRESENTATIONS))
+def test_a_loaded_model_has_the_same_q_values_replay_and_settings(tmp_path, representation):
+    model = searched(6, representation=representation)
+    twin = loaded(model, tmp_path / "model")
+    assert same_search(model, twin)
+    images = images_of(model)
+    assert model.q_values(images).tobytes() == twin.q_values(images).tobytes()
+    batches = [m.builds.sample(16, np.random.default_rng(1)) for m in (model, twin)]
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(*batches, strict=True))
+    for name in ("representation", "exploration", "replay_settings", "batch_size", "gradient_steps", "patience"):
+        assert getattr(twin, name) == getattr(model, name)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"representation": "agr"}, {"patience": 4}], ids=["gaussian", "agr", "afresh"]
+)
+def test_a_saved_and_loaded_search_goes_on_as_if_nothing_had_happened(tmp_path, settings):
+    whole = searched(12, **settings)
+    half = loaded(searched(6, **settings), tmp_path / "model")
+    assert same_search(whole, half.learn(6))
+    assert whole.num_timesteps == half.num_timesteps
+    assert whole._n_updates == half._n_updates
+
+
+def test_so_does_a_search_from_a_checkpoint_written_on_the_way(tmp_path):
+    whole = searched(10, callback=[Checkpoint(tmp_path / "checkpoint.zip", every=4)])
+    rest = ASLA.load(tmp_path / "checkpoint.zip", env=make_env(), device="cpu")
+    assert len(rest.builds) == 8
+    assert same_search(whole, rest.learn(2))
+
+
+def test_learning_twice_goes_on():
+    twice = searched(4).learn(6)
+    assert same_search(searched(10), twice)
+    assert len(twice.builds) == 10
+
+
+def test_a_new_environment_starts_a_new_build(tmp_path):
+    model = searched(callback=stop_after(n_steps=10), patience=None)
+    twin = loaded(model, tmp_path / "model")
+    twin.learn(3)
+    assert [len(placed) for placed in twin.builds._sites] == [4] * len(twin.builds)
+    model.set_env(make_env())
+    model.learn(3)
+    assert [len(placed) for placed in model.builds._sites] == [4] * len(model.builds)
+
+
+def test_a_model_without_an_environment_predicts_but_does_not_learn(tmp_path):
+    model = searched(4)
+    model.save(tmp_path / "model")
+    twin = ASLA.load(tmp_path / "model", device="cpu")
+    image = images_of(model)[0]
+    assert twin.predict(image, deterministic=True)[0] == model.predict(image, deterministic=True)[0]
+    with pytest.raises(ValueError, match="`env` is None but must be an environment to learn in"):
+        twin.learn(1)
+
+
+# Stopping
+
+
+def stop_after(n_steps):
+    steps = itertools.count(1)
+    return lambda *_: next(steps) != n_steps
+
+
+@pytest.mark.parametrize("n_steps", [1, 6, 14, 15])
+def test_a_search_stopped_inside_a_build_goes_on_with_it(n_steps):
+    model = searched(callback=stop_after(n_steps))
+    assert model.num_timesteps == n_steps
+    assert len(model.builds) == n_steps // 4
+    assert same_search(searched(10), model.learn(10 - n_steps // 4))
+
+
+def test_the_build_after_which_a_search_is_stopped_is_not_lost():
+    record = Record()
+    model = searched(20, callback=[_as_callback(record), _as_callback(stop_after(12))])
+    assert len(model.builds) == len(record.builds) == model._episode_num == 3
+    assert [placed.tolist() for placed in model.builds._sites] == record.builds
+    model.learn(2)
+    assert [len(placed) for placed in model.builds._sites] == [4] * 5
+
+
+def _as_callback(function):
+    from stable_baselines3.common.callbacks import ConvertCallback
+
+    return ConvertCallback(function)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_search_can_go_on_with_a_new_build(error):
+    calls = itertools.count(1)
+
+    def interrupt(local, _):
+        if next(calls) == 7:
+            raise error
+        return True
+
+    model = make_model()
+    with pytest.raises(error):
+        model.learn(10, interrupt)
+    assert len(model.builds) == 1
+    model.learn(3)
+    assert [len(placed) for placed in model.builds._sites] == [4] * 4
+
+
+def test_an_interrupt_inside_the_calculator_leaves_a_search_that_can_go_on():
+    calls = itertools.count(1)
+
+    def energy(atoms):
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        return distances_sum(atoms)
+
+    model = make_model(make_env(energy=energy))
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(10)
+    assert len(model.learn(2).builds) == 5
+
+
+def test_callbacks_may_be_a_function_an_object_a_list_or_none(tmp_path):
+    record, checkpoint = Record(), Checkpoint(tmp_path / "x.zip", every=1)
+    model = make_model()
+    for callback in (None, record, checkpoint, [checkpoint, _as_callback(record)]):
+        model.learn(1, callback)
+    assert len(record.builds) == 2
+    assert (tmp_path / "x.zip").exists()
+
+
+# With the tools of Stable-Baselines3
+
+
+def test_evaluate_policy_gives_the_reward_of_the_greedy_build(trained):
+    env = make_env()
+    rewards, lengths = evaluate_policy(trained, Monitor(env), n_eval_episodes=3, return_episode_rewards=True)
+    assert lengths == [4, 4, 4]
+    assert rewards == pytest.approx([-greedy_build(trained, env)["energy"] / 4] * 3)
+
+
+def test_the_evaluation_callback_does_not_change_a_search(tmp_path):
+    callback = EvalCallback(Monitor(make_env()), n_eval_episodes=1, eval_freq=7, log_path=str(tmp_path), verbose=0)
+    assert same_search(searched(), searched(callback=callback))
+    assert (tmp_path / "evaluations.npz").exists()
+
+
+def test_the_logger_records_loss_updates_rate_and_reward(tmp_path):
+    model = make_model()
+    model.set_logger(configure(str(tmp_path), ["csv"]))
+    model.learn(10, log_interval=5)
+    with (tmp_path / "progress.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    assert float(last["train/loss"]) > 0
+    assert int(last["train/n_updates"]) == 2 * 7  # the tenth episode's updates come after its line
+    assert float(last["train/learning_rate"]) == pytest.approx(3e-3)
+    assert float(last["rollout/ep_len_mean"]) == 4
+    assert int(last["time/episodes"]) == 10
+
+
+def test_a_schedule_sets_the_learning_rate(tmp_path):
+    model = searched(4, learning_rate=lambda progress_left: 1e-3 * progress_left, warmup_episodes=0)
+    assert model.policy.optimizer.param_groups[0]["lr"] == pytest.approx(0)
+    assert model.logger.name_to_value["train/learning_rate"] == pytest.approx(0)
+
+
+def test_settings_of_the_policy_reach_it_and_stay_the_callers():
+    policy_kwargs = {"optimizer_class": torch.optim.SGD, "optimizer_kwargs": {"momentum": 0.5}}
+    copy = {**policy_kwargs}
+    models = [searched(4, policy_kwargs=policy_kwargs, representation=name) for name in ("one-hot", "agr")]
+    assert policy_kwargs == copy
+    for model, name in zip(models, ("one-hot", "agr"), strict=True):
+        assert type(model.policy.optimizer) is torch.optim.SGD
+        assert model.policy.optimizer.param_groups[0]["momentum"] == 0.5
+        assert model.policy_kwargs["features_extractor_class"] is REPRESENTATIONS[name]
+
+
+def test_a_registered_id_makes_the_environment():
+    model = ASLA("QMapPolicy", "ASLA-GrapheneMini-v0", **SETTINGS)
+    assert model.problem.name == "graphene-mini"
+
+
+def test_a_wrapped_environment_is_as_good():
+    wrapped = Monitor(gym.wrappers.RecordEpisodeStatistics(make_env()))
+    assert same_search(searched(5), searched(5, wrapped))
+    assert same_search(searched(5), searched(5, DummyVecEnv([make_env])))
+
+
+# Representations
+
+
+@pytest.mark.parametrize("to_place", [{"C": 3}, {"C": 2, "H": 1}], ids=["one species", "two species"])
+@pytest.mark.parametrize("name", list(REPRESENTATIONS))
+def test_every_representation_trains(name, to_place):
+    env = make_env(make_problem(to_place=to_place))
+    model = make_model(env, representation=name, warmup_episodes=1)
+    before = {key: value.clone() for key, value in model.policy.named_parameters()}
+    model.learn(5)
+    assert all(torch.isfinite(value).all() for value in model.policy.parameters())
+    assert [key for key, value in model.policy.named_parameters() if torch.equal(value, before[key])] == []
+
+
+def test_settings_of_the_representation_reach_it_by_name_or_class():
+    for representation in ("gaussian", Gaussian):
+        model = make_model(representation=representation, representation_kwargs={"width_over_spacing": 2.0})
+        assert float(model.policy.features_extractor.widths[0]) == pytest.approx(1.6)  # Å
+
+
+def test_the_penalty_of_the_representation_shrinks_its_coefficients():
+    kwargs = {"representation": "agr", "warmup_episodes": 0, "learning_rate": 1e-2}
+    sums = []
+    for beta_1 in (0.0, 10.0):
+        model = searched(10, representation_kwargs={"beta_1": beta_1}, **kwargs)
+        sums.append(np.abs(model.policy.features_extractor.coefficient_values).sum())
+    assert sums[1] < 0.9 * sums[0]
+
+
+def test_without_augmentation_only_the_build_itself_is_shown():
+    for augment, n in ((True, 8), (False, 4)):
+        model = searched(1, augment=augment, gradient_steps=0)
+        assert len(set(model.builds.sample(300, np.random.default_rng(0)).actions[:, 0])) == n
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("learning_rate", 0.0, "positive and finite"),
+        ("learning_rate", -1e-3, "positive and finite"),
+        ("learning_rate", float("nan"), "positive and finite"),
+        ("learning_rate", float("inf"), "positive and finite"),
+        ("batch_size", 0, "at least 1"),
+        ("gradient_steps", -1, "at least 0"),
+        ("warmup_episodes", -1, "at least 0"),
+        ("patience", 0, "at least 1"),
+        ("max_grad_norm", 0.0, "positive"),
+        ("seed", -1, r"lie in \[0, 2\*\*32\)"),
+        ("seed", 2**32, r"lie in \[0, 2\*\*32\)"),
+    ],
+)
+def test_a_number_out_of_its_range_is_named_with_the_rule(name, value, rule):
+    with pytest.raises(ValueError, match=rf"`{name}` is {value} but must (be )?{rule}"):
+        make_model(**{name: value})
+
+
+def test_an_unknown_representation_is_named_with_those_there_are():
+    with pytest.raises(ValueError, match=r"`representation` is 'gauss' but must be one of \('one-hot', "):
+        make_model(representation="gauss")
+
+
+def test_an_unknown_setting_of_a_representation_is_named():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'width'"):
+        make_model(representation_kwargs={"width": 1.0})
+
+
+def test_a_setting_that_a_representation_refuses_is_named_with_the_rule():
+    with pytest.raises(ValueError, match=r"`width_over_spacing` is -1.0 but must be positive"):
+        make_model(representation_kwargs={"width_over_spacing": -1.0})
+
+
+def test_an_environment_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match=r"`env` has no `problem` but must be an asla_env.AtomPlacementEnv"):
+        make_model("CartPole-v1")
+
+
+def test_several_environments_are_refused():
+    with pytest.raises(ValueError, match="`env` holds 2 environments but must hold one"):
+        make_model(DummyVecEnv([make_env, make_env]))
+
+
+def test_an_unknown_policy_is_refused_and_a_class_taken():
+    with pytest.raises(ValueError, match="MlpPolicy"):
+        ASLA("MlpPolicy", make_env(), **SETTINGS)
+    assert same_search(ASLA(QMapPolicy, make_env(), **SETTINGS).learn(4), searched(4))

@@ -1,0 +1,135 @@
+"""The symmetries by which one build becomes several."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from asla_agents.symmetry import augmentations
+from asla_env import Grid, Problem, problems
+from asla_env.action import action_mask
+from asla_env.observation import one_hot
+
+PLANE = Grid((7, 6), (5.6, 4.8), (True, False))
+SPACE = Grid((4, 4, 5), (3.2, 3.2, 4.0), (True, True, False))
+
+
+def make_problem(positions, symbols="C", grid=PLANE, to_place=None, **limits) -> Problem:
+    """Template atoms at positions in units of pixels."""
+    xyz = np.zeros((len(positions), 3))
+    xyz[:, : grid.ndim] = np.multiply(positions, grid.spacing)
+    lengths = (*grid.cell, 10.0)[:3]
+    pbc = (*grid.periodic, False)[:3]
+    return Problem("test", grid, Atoms(symbols, xyz, cell=lengths, pbc=pbc), to_place or {"C": 3}, **limits)
+
+
+def random_build(problem: Problem, rng: np.random.Generator) -> list[int]:
+    placed: list[int] = []
+    while len(placed) < problem.n_to_place:
+        placed.append(int(rng.choice(np.flatnonzero(action_mask(placed, problem)))))
+    return placed
+
+
+def moved(placed, permutation, problem: Problem) -> list[int]:
+    """The same build seen through a symmetry."""
+    channels, pixels = np.divmod(placed, problem.grid.n_pixels)
+    return (channels * problem.grid.n_pixels + permutation[pixels]).tolist()
+
+
+# Known answers
+
+
+@pytest.mark.parametrize(
+    ("positions", "n"),
+    [
+        ([(0, 2)], 2),  # the mirror through the atom and across the periodic axis
+        ([(3.2, 2)], 1),  # 0.16 Å off its pixel: no mirror keeps it
+        ([(3.02, 2)], 2),  # 0.016 Å off: within what relaxation does to a symmetric template
+        ([(1, 1), (1, 4)], 4),  # and the mirror across the middle of the open axis
+        ([(1, 1), (4, 4)], 2),  # half a turn
+        ([(0, 1), (1, 1), (3, 4)], 1),
+    ],
+)
+def test_a_template_of_known_symmetry_has_so_many_augmentations(positions, n):
+    assert len(augmentations(make_problem(positions, f"C{len(positions)}"))) == n
+
+
+def test_species_break_a_symmetry():
+    assert len(augmentations(make_problem([(1, 1), (1, 4)], "C2"))) == 4
+    assert len(augmentations(make_problem([(1, 1), (1, 4)], "CH"))) == 2
+
+
+def test_like_axes_may_be_swapped_and_all_three_mirrored():
+    assert len(augmentations(make_problem([(0, 0, 2)], grid=SPACE))) == 16
+
+
+@pytest.mark.parametrize(
+    ("problem", "n"), [(problems.graphene_mini(), 4), (problems.grain_boundary(), 2), (problems.naphthalene(), 1)]
+)
+def test_the_problems_have_these_augmentations(problem, n):
+    assert len(augmentations(problem)) == n
+
+
+# Properties
+
+TEMPLATES = [
+    make_problem([(0, 2)]),
+    make_problem([(3.02, 2)], to_place={"H": 2, "C": 2}),
+    make_problem([(1, 1), (1, 4)], "CH", to_place={"H": 2, "C": 2}),
+    make_problem([(0, 0, 2)], grid=SPACE, to_place={"C": 2, "O": 1}),
+]
+
+
+@pytest.mark.parametrize("problem", TEMPLATES)
+def test_augmentations_are_permutations_and_the_first_one_changes_nothing(problem):
+    found = augmentations(problem)
+    assert found.shape == (len(found), problem.grid.n_pixels)
+    np.testing.assert_array_equal(found[0], np.arange(problem.grid.n_pixels))
+    assert np.all(np.sort(found, axis=1) == np.arange(problem.grid.n_pixels))
+    assert len({bytes(permutation) for permutation in found}) == len(found)
+
+
+@pytest.mark.parametrize("problem", TEMPLATES)
+def test_augmentations_form_a_group(problem):
+    found = augmentations(problem)
+    known = {bytes(permutation) for permutation in found}
+    assert all(bytes(first[second]) in known for first in found for second in found)
+
+
+@pytest.mark.parametrize("problem", TEMPLATES)
+def test_an_augmented_build_keeps_the_template_and_all_distances(problem):
+    rng = np.random.default_rng(0)
+    for permutation in augmentations(problem):
+        placed = random_build(problem, rng)
+        image = moved(placed, permutation, problem)
+        template = problem.template_sites
+        assert set(moved(template, permutation, problem)) == set(template)
+        distances = [np.sort(distances_of(sites, problem)) for sites in (placed, image)]
+        np.testing.assert_allclose(*distances, atol=0.1)
+
+
+@pytest.mark.parametrize("problem", [TEMPLATES[0], TEMPLATES[2], TEMPLATES[3]])
+def test_an_augmented_build_is_legal_step_by_step(problem):
+    rng = np.random.default_rng(1)
+    for permutation in augmentations(problem):
+        image = moved(random_build(problem, rng), permutation, problem)
+        for step, action in enumerate(image):
+            assert action_mask(image[:step], problem)[action]
+
+
+@pytest.mark.parametrize("problem", TEMPLATES)
+def test_an_augmented_image_is_the_image_of_the_augmented_build(problem):
+    placed = random_build(problem, np.random.default_rng(2))
+    channels = len(problem.species)
+    for permutation in augmentations(problem):
+        image = one_hot(placed, problem).reshape(channels, -1)
+        expected = np.empty_like(image)
+        expected[:, permutation] = image
+        ours = one_hot(moved(placed, permutation, problem), problem).reshape(channels, -1)
+        np.testing.assert_array_equal(ours, expected)
+
+
+def distances_of(sites, problem: Problem) -> np.ndarray:
+    """All distances in Å between the atoms of a build, template included, by minimum image."""
+    positions = problem.structure(sites).positions
+    gaps = problem.grid.minimum_image(positions[:, None] - positions)
+    return np.linalg.norm(gaps, axis=-1)[np.triu_indices(len(positions), 1)]
