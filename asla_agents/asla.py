@@ -94,7 +94,7 @@ class ASLA(DQN):
         batch_size: int = 64,
         gradient_steps: int = 3,
         warmup_episodes: int = 20,
-        patience: int | None = 150,
+        patience: int | None = 200,
         exploration: Exploration = _EXPLORATION,
         replay: ReplaySettings = _REPLAY,
         augment: bool = True,

@@ -131,6 +131,7 @@ def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
         batch_size=config.batch_size,
         gradient_steps=config.gradient_steps,
         warmup_episodes=config.warmup_episodes,
+        patience=config.patience,
         exploration=config.exploration,
         replay=config.replay,
         seed=config.seed,

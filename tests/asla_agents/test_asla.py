@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -29,7 +30,9 @@ from asla_env.observation import one_hot
 PROBE_GRID = Grid((7, 6), (7.0, 6.0), (False, True))  # a pixel is 1 Å wide
 TIGHT_GRID = Grid((7, 6), (5.6, 4.8), (True, False))
 SPACE_GRID = Grid((4, 3, 4), (3.2, 2.4, 3.2), (True, True, False))
-EXPLORATION = Exploration(epsilon=0.1, top_probability=0.2, top_fraction=0.2)
+EXPLORATION = Exploration(epsilon=0.1, top_probability=0.4, top_fraction=0.2, visit_penalty=0.0)
+ONLY_RANDOM = replace(EXPLORATION, epsilon=1.0, top_probability=0.0)
+ONLY_GREEDY = replace(EXPLORATION, epsilon=0.0, top_probability=0.0)
 REPLAY = ReplaySettings(
     best_share=0.25,
     latest_share=0.25,
@@ -56,7 +59,7 @@ SETTINGS = {
 PROBE_SETTINGS = {  # kernels as wide as the grid, so that every pixel sees the template
     "network_kwargs": {"hidden_channels": (6,), "kernel_size": 13, "head": "linear"},
     "batch_size": 32,
-    "gradient_steps": 6,
+    "gradient_steps": 4,
     "warmup_episodes": 10,
 }
 
@@ -188,7 +191,7 @@ def test_one_atom_goes_where_its_energy_is_lowest_and_there_the_q_map_is_highest
 
 def test_q_values_fall_with_the_energy_to_minus_one_at_the_typical_one():
     env = one_atom_probe()
-    model = searched(150, env, **PROBE_SETTINGS, exploration=Exploration(epsilon=1.0, top_probability=0.0))
+    model = searched(100, env, **PROBE_SETTINGS, exploration=ONLY_RANDOM)
     q_map, pixels = q_map_of(model, env), np.arange(1, 42)
     energies = np.array([gaps(env.problem.structure([pixel]), (3, 4))[0] for pixel in pixels])
     expected = model.builds.targets(energies)
@@ -204,7 +207,7 @@ def test_two_atoms_find_their_best_pair_of_pixels():
         return min(first[0] + second[1], first[1] + second[0])
 
     env = make_probe({"C": 2}, energy)
-    info = greedy_build(searched(150, env, **PROBE_SETTINGS), env)
+    info = greedy_build(searched(120, env, **PROBE_SETTINGS), env)
     assert sorted(info["placed"]) == [pixel_index(pixel) for pixel in pair]
     assert info["energy"] == 0
 
@@ -234,7 +237,7 @@ def test_a_network_whose_outputs_are_all_at_the_top_or_above_recovers(bias):
 
 @pytest.mark.parametrize("shuffled_share", [0.0, 1.0])
 def test_training_fits_the_targets_of_the_stored_builds(shuffled_share):
-    replay = ReplaySettings(spillover=0.0, minimum_window=1.0, shuffled_share=shuffled_share)
+    replay = replace(REPLAY, minimum_window=1.0, shuffled_share=shuffled_share)
     model = make_model(gradient_steps=0, replay=replay).learn(6)
     losses = []
     for _ in range(40):
@@ -253,7 +256,9 @@ def test_the_loss_is_the_weighted_mean_of_the_squared_errors():
 # Legal actions; environments made here raise an error if an action is illegal
 
 
-@pytest.mark.parametrize("exploration", [Exploration(0.0, 0.0), Exploration(0.4, 0.4, 0.3)], ids=["greedy", "curious"])
+@pytest.mark.parametrize(
+    "exploration", [ONLY_GREEDY, replace(EXPLORATION, visit_penalty=0.5)], ids=["greedy", "curious"]
+)
 @pytest.mark.parametrize(
     "problem",
     [
@@ -292,7 +297,7 @@ def test_a_failing_calculator_ends_a_build_but_not_the_search():
     assert 0 < np.isinf(energies).sum() < 9
 
 
-# Predictions
+# Predictions and exploration
 
 
 @pytest.fixture(scope="module")
@@ -341,10 +346,31 @@ def test_a_mask_given_decides(trained):
 
 def test_exploring_predictions_vary_and_greedy_ones_do_not(trained):
     image = images_of(trained)[0]
-    trained.exploration = Exploration(epsilon=1.0, top_probability=0.0)
+    trained.exploration = ONLY_RANDOM
     assert len({int(trained.predict(image)[0]) for _ in range(30)}) > 5
     assert len({int(trained.predict(image, deterministic=True)[0]) for _ in range(5)}) == 1
     trained.exploration = EXPLORATION
+
+
+def test_exploring_leaves_what_was_visited_often_for_what_is_nearly_as_promising(trained):
+    builds, observation = trained.builds, trained.problem
+    image = one_hot([], observation)
+    mask, q_values = action_mask([], observation), trained.q_values(image[None])[0]
+    visits = builds.visits([], np.arange(observation.n_actions))
+    assert visits.max() > 1
+    for penalty in (0.0, 0.1, 10.0):
+        trained.exploration = replace(ONLY_GREEDY, visit_penalty=penalty)
+        expected = np.argmax(np.where(mask, q_values - penalty * np.log1p(visits), -np.inf))
+        assert trained.predict(image)[0] == expected
+        assert trained.predict(image, deterministic=True)[0] == np.argmax(np.where(mask, q_values, -np.inf))
+    trained.exploration = EXPLORATION
+
+
+def test_a_visit_penalty_makes_greedy_builds_differ():
+    for penalty, n_different in ((0.0, 1), (5.0, 8)):
+        exploration = replace(ONLY_GREEDY, visit_penalty=penalty)
+        model = searched(8, exploration=exploration, warmup_episodes=0, gradient_steps=0)
+        assert len({frozenset(placed.tolist()) for placed in model.builds._sites}) == n_different
 
 
 def test_a_finished_image_without_a_legal_pixel_is_an_error(trained):

@@ -122,6 +122,12 @@ def test_probabilities_must_lie_between_zero_and_one(name, value):
         Exploration(**{"epsilon": 0.1, "top_probability": 0.1, "top_fraction": 0.1, name: value})
 
 
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
+def test_the_visit_penalty_must_be_finite_and_not_negative(value):
+    with pytest.raises(ValueError, match=f"`visit_penalty` is {value} but must be at least 0 and finite"):
+        Exploration(visit_penalty=value)
+
+
 def test_the_two_probabilities_may_sum_to_one_but_not_more():
     Exploration(epsilon=0.4, top_probability=0.6)
     with pytest.raises(ValueError, match=r"`epsilon \+ top_probability` is 1.25 but must be at most 1"):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asla_agents.replay import BuildReplay, ReplaySettings
-from asla_agents.symmetry import augmentations
+from asla_agents.symmetry import augmentations, has_free_origin
 from asla_env import Grid, Problem
 from asla_env.action import action_mask
 from asla_env.observation import one_hot, placed_sites
@@ -229,6 +229,23 @@ def test_shuffling_makes_an_unfinished_structure_of_any_atoms_of_a_build():
     assert drawn == {(before, a) for before in subsets(sites) for a in sites - before}
 
 
+def test_where_the_origin_is_free_shuffled_images_are_translations_of_the_whole_structure():
+    problem = make_problem(Grid((7, 6), (5.6, 4.8), (True, True)))
+    assert has_free_origin(problem)
+    replay = make_replay(problem, symmetric=False, shuffled_share=1.0)
+    placed = [9, 20, 33]
+    replay.add(placed, 0.0)
+    atoms = np.stack(np.unravel_index([*problem.template_sites, *placed], (7, 6)), axis=1)
+    moved = [((atoms - atom + atoms[0]) % (7, 6)).tolist() for atom in atoms]
+    wholes = {frozenset(i * 6 + j for i, j in whole) - {2} for whole in moved}
+    assert len(wholes) == 4
+    batch = sampled(replay, 2000)
+    images = [frozenset(placed_sites(image, problem).tolist()) for image in batch.images]
+    drawn = set(zip(images, batch.actions[:, 0].tolist(), strict=True))
+    assert drawn == {(before, a) for whole in wholes for before in subsets(whole) for a in whole - before}
+    assert batch.targets.tolist() == [1.0] * 2000
+
+
 def test_a_share_of_the_samples_is_shuffled():
     replay = make_replay(symmetric=False, shuffled_share=0.5)
     replay.add([9, 20, 33], 0.0)
@@ -246,6 +263,25 @@ def test_a_shuffled_sample_has_the_lowest_energy_of_its_own_build_and_of_those_t
     assert found[frozenset([20])] == found[frozenset([9, 20])] == found[frozenset([41])] == {1.0}
     assert found[frozenset([33])] == found[frozenset([20, 33])] == {-1.0}  # 4 eV, the median
     assert found[frozenset([9])] == {-1.0, 1.0}  # no stored way leads to this atom through the better build
+
+
+# Visits
+
+
+@every_problem
+def test_visits_count_the_builds_through_a_structure_whatever_its_order_and_mirror_image(problem):
+    replay = make_replay(problem)
+    placed = random_build(problem, np.random.default_rng(3))
+    others = np.setdiff1d(np.arange(problem.n_actions), [*placed, *mirrored(placed, problem)])
+    for build in (placed, [placed[1], placed[0], placed[2]], permuted(placed, maps(problem)[-1], problem)):
+        replay.add(build, 0.0)
+    assert replay.visits(placed[:1], placed[1:2]).tolist() == [3]
+    assert replay.visits(placed[1::-1], placed[2:]).tolist() == [3]
+    assert replay.visits(mirrored(placed[:2], problem), mirrored(placed[2:], problem)).tolist() == [3]
+    assert replay.visits([], [placed[0], mirrored(placed, problem)[0], placed[1]]).tolist()[:2] == [2, 2]
+    assert not replay.visits(placed[:2], others).any()
+    replay.clear()
+    assert not replay.visits([], np.arange(problem.n_actions)).any()
 
 
 # Neighbours

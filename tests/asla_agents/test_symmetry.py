@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from asla_agents.symmetry import augmentations
+from asla_agents.symmetry import augmentations, has_free_origin, move_origin
 from asla_env import Grid, Problem, problems
 from asla_env.action import action_mask
 from asla_env.observation import one_hot
@@ -126,6 +126,53 @@ def test_an_augmented_image_is_the_image_of_the_augmented_build(problem):
         expected[:, permutation] = image
         ours = one_hot(moved(placed, permutation, problem), problem).reshape(channels, -1)
         np.testing.assert_array_equal(ours, expected)
+
+
+# The free origin
+
+TORUS = Grid((7, 6), (5.6, 4.8), (True, True))
+FREE = make_problem([(2, 3)], grid=TORUS, to_place={"C": 3, "H": 2})
+
+
+@pytest.mark.parametrize(
+    ("problem", "free"),
+    [
+        (FREE, True),
+        (make_problem([(2, 3)]), False),  # an open axis
+        (make_problem([(2, 3), (4, 4)], "C2", TORUS), False),
+        (make_problem([(2.1, 3)], grid=TORUS), False),  # off its pixel
+        (problems.graphene(), True),
+        (problems.grain_boundary(), False),
+    ],
+)
+def test_the_origin_is_free_for_one_template_atom_on_a_pixel_of_a_periodic_grid(problem, free):
+    assert has_free_origin(problem) is free
+
+
+def test_a_moved_origin_keeps_template_composition_and_all_distances():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        placed = random_build(FREE, rng)
+        moved = move_origin(placed, FREE, rng)
+        assert FREE.structure(moved).symbols.formula == FREE.structure(placed).symbols.formula
+        assert len({*moved.tolist(), *FREE.template_sites.tolist()}) == 6
+        np.testing.assert_allclose(*(np.sort(distances_of(sites, FREE)) for sites in (placed, moved)), atol=1e-9)
+        assert FREE.canonical_key(moved) == FREE.canonical_key(placed)
+
+
+def test_every_atom_of_the_templates_kind_becomes_the_template_as_often():
+    placed, rng = random_build(FREE, np.random.default_rng(1)), np.random.default_rng(2)
+    moved = [tuple(move_origin(placed, FREE, rng)) for _ in range(2000)]
+    counts = np.unique(moved, axis=0, return_counts=True)[1]
+    assert len(counts) == 4
+    np.testing.assert_allclose(counts, 500, atol=5 * np.sqrt(2000 * 3 / 16))
+    assert tuple(placed) in moved
+
+
+def test_without_another_atom_of_its_kind_the_template_stays():
+    problem = make_problem([(2, 3)], "O", TORUS)
+    placed = random_build(problem, np.random.default_rng(1))
+    assert move_origin(placed, problem, np.random.default_rng(0)).tolist() == placed
 
 
 def distances_of(sites, problem: Problem) -> np.ndarray:
