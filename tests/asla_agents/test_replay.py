@@ -272,7 +272,8 @@ def test_a_shuffled_sample_has_the_lowest_energy_of_its_own_build_and_of_those_t
 def test_visits_count_the_builds_through_a_structure_whatever_its_order_and_mirror_image(problem):
     replay = make_replay(problem)
     placed = random_build(problem, np.random.default_rng(3))
-    others = np.setdiff1d(np.arange(problem.n_actions), [*placed, *mirrored(placed, problem)])
+    images = [permuted(placed, permutation, problem) for permutation in maps(problem)]
+    others = np.setdiff1d(np.arange(problem.n_actions), images)
     for build in (placed, [placed[1], placed[0], placed[2]], permuted(placed, maps(problem)[-1], problem)):
         replay.add(build, 0.0)
     assert replay.visits(placed[:1], placed[1:2]).tolist() == [3]
