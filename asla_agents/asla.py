@@ -57,8 +57,8 @@ class ASLA(DQN):
     warmup_episodes
         Random builds before the first update.
     patience
-        After this many episodes without a lower energy, network and replay start afresh, with another warm-up; None:
-        never.
+        After this many episodes for each atom to place without a lower energy, network and replay start afresh, with
+        another warm-up, unless a success was found; None: never.
     exploration
         The modified ε-greedy policy.
     replay
@@ -94,7 +94,7 @@ class ASLA(DQN):
         batch_size: int = 64,
         gradient_steps: int = 3,
         warmup_episodes: int = 20,
-        patience: int | None = 200,
+        patience: int | None = 20,
         exploration: Exploration = _EXPLORATION,
         replay: ReplaySettings = _REPLAY,
         augment: bool = True,
@@ -133,6 +133,7 @@ class ASLA(DQN):
         self.replay_settings = replay
         self.augment = augment
         self._build: list[int] = []
+        self._found = False
         _check_settings(self)
         if _init_setup_model:
             self._setup_model()
@@ -192,7 +193,7 @@ class ASLA(DQN):
         last = self._episode_num + total_episodes
         try:
             while self._episode_num < last and self._run_episode(env, callback, log_interval):
-                if self.patience is not None and self.builds.episodes_since_lowest >= self.patience:
+                if self._is_stuck():
                     self._start_afresh()
                 elif len(self.builds) >= self.warmup_episodes:
                     self.train(self.gradient_steps, self.batch_size)
@@ -280,6 +281,12 @@ class ASLA(DQN):
             raise ValueError("`env` is None but must be an environment to learn in: see `set_env`")
         return self.env
 
+    def _is_stuck(self) -> bool:
+        """Whether the lowest energy has stood for longer than the patience."""
+        if self.patience is None or self._found:
+            return False
+        return self.builds.episodes_since_lowest >= self.patience * self.problem.n_to_place
+
     def _start_afresh(self) -> None:
         """Forget all builds and what was learned from them."""
         self.builds.clear()
@@ -330,6 +337,7 @@ class ASLA(DQN):
         self._last_obs = new_obs
         if dones[0]:
             self.builds.add(self._build, infos[0]["energy"])
+            self._found |= infos[0]["is_success"]
             self._build = []
 
     def _on_step(self) -> None:

@@ -37,8 +37,8 @@ class SearchConfig(BaseModel):
     """Updates after each episode."""
     warmup_episodes: int = Field(default=20, ge=0)
     """Random builds before the first update."""
-    patience: int | None = Field(default=200, ge=1)
-    """Episodes without a lower energy after which the agent starts afresh; None: it never does."""
+    patience: int | None = Field(default=20, ge=1)
+    """Episodes without a lower energy, for each atom to place, after which the agent starts afresh; None: never."""
     exploration: Exploration = Exploration()
     """The modified ε-greedy policy."""
     replay: ReplaySettings = ReplaySettings()

@@ -1,7 +1,10 @@
 """A search, from its settings to a directory that explains itself."""
 
 import json
+import logging
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +36,7 @@ _ABOUT = """\
 | `best.xyz`, `best.traj` | the structure of lowest energy, for any program and for ASE (`ase gui best.traj`) |
 | `best.png` | its picture |
 | `assembly.gif`, `assembly.png` | how it was put together, beside the Q-maps of the network as it is at the end |
+| `warnings.log` | why energies failed, if any did |
 | `checkpoint.zip` | the agent and all its builds: `ASLA.load("checkpoint.zip", env=env)`; load only what you trust |
 """
 
@@ -90,7 +94,8 @@ def search(config: SearchConfig, directory: Path, progress_bar: bool = True) -> 
     callbacks: list[BaseCallback] = [log, Checkpoint(directory / "checkpoint.zip")]
     callbacks += [StopOnSuccess()] * config.stop_on_success + [ProgressBar(config.episodes)] * progress_bar
     try:
-        model.learn(config.episodes, callbacks)
+        with _warnings_in(directory / "warnings.log"):
+            model.learn(config.episodes, callbacks)
     except KeyboardInterrupt:
         print("interrupted: writing the results")
     save_whole(model, directory / "checkpoint.zip")
@@ -169,6 +174,20 @@ def _legal_masks(placed: list[int], model: ASLA) -> np.ndarray:
         masks.append(mask.legal)
         mask.place(action)
     return np.array(masks)
+
+
+@contextmanager
+def _warnings_in(path: Path) -> Iterator[None]:
+    """Write what the environment logs, such as why an energy failed, to a file; the terminal is the progress bar's."""
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    logger = logging.getLogger("asla_env")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
 
 
 def _write_about(config: SearchConfig, directory: Path) -> None:

@@ -77,7 +77,7 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         *,
         reward: str | RewardFunction = "scaled",
         reward_window: float = 10.0,
-        penalty: float = 20.0,
+        penalty: float = 50.0,
         invalid_action: str = "terminate",
         render_mode: str | None = None,
     ) -> None:

@@ -54,7 +54,9 @@ def main(
             with path.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             print(rows[-1], flush=True)
-    report([row for row in rows if row["seed"] < seeds], random_energies(env_id, evaluator))
+    report([row for row in rows if row["seed"] < seeds])
+    if not stop_on_success:
+        compare([row for row in rows if row["seed"] < seeds], random_energies(env_id, evaluator))
 
 
 def restart(config: SearchConfig) -> dict[str, float | int | None]:
@@ -88,8 +90,8 @@ def random_energies(env_id: str, evaluator: str, builds: int = 100) -> np.ndarra
     return np.array(energies)
 
 
-def report(rows: list[dict], random: np.ndarray) -> None:
-    """Print the table and the shares."""
+def report(rows: list[dict]) -> None:
+    """Print the table and the share that succeeded."""
     print("seed  episodes  found at  best / eV  median of last 100 / eV  time / s")
     for row in sorted(rows, key=lambda row: row["seed"]):
         print(
@@ -99,6 +101,10 @@ def report(rows: list[dict], random: np.ndarray) -> None:
     found = sum(row["found_at"] is not None for row in rows)
     interval = binomtest(found, len(rows)).proportion_ci(method="wilson")
     print(f"found by {found} of {len(rows)} (95 % interval {interval.low:.0%} to {interval.high:.0%}, Wilson)")
+
+
+def compare(rows: list[dict], random: np.ndarray) -> None:
+    """Print how far the last builds lie below random ones."""
     gains = np.nanmedian(random) - np.array([row["median_last_100"] for row in rows])
     print(f"median of {len(random)} random builds {np.nanmedian(random):.1f} eV;")
     print(f"last 100 builds: median below it by {np.min(gains):.1f} eV at least, {np.median(gains):.1f} eV typically")

@@ -1,0 +1,231 @@
+"""The command line, in this process and as a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ase.io import read
+from typer.testing import CliRunner
+
+from asla_agents import cli
+from asla_agents.representations import REPRESENTATIONS
+from asla_agents.training import SearchResult
+from asla_env import IDS, calculators
+
+MINI = "ASLA-GrapheneMini-v0"
+FILES = {
+    "README.md",
+    "assembly.gif",
+    "assembly.png",
+    "best.png",
+    "best.traj",
+    "best.xyz",
+    "checkpoint.zip",
+    "config.json",
+    "episodes.jsonl",
+}
+TIMEOUT = 300  # s
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def start(tmp_path: Path, *arguments) -> subprocess.Popen:
+    """`python -m asla_agents` as a user starts it."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "SB3_LOGDIR": str(tmp_path / "logs")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "asla_agents", *map(str, arguments)],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Replace the search by a record of what it was asked for."""
+    calls = []
+
+    def search(config, directory, progress_bar):
+        calls.append((config, directory))
+        return SearchResult(directory, config.episodes, -44.0982, 50.5, None)
+
+    monkeypatch.setattr(cli, "search", search)
+    return calls
+
+
+# As a process
+
+
+def test_a_search_from_the_shell_writes_its_files_and_says_what_it_found(tmp_path):
+    command = ["search", MINI, "--evaluator", "xwch", "--episodes", 3, "--representation", "one-hot", "--out", "out"]
+    with start(tmp_path, *command) as process:
+        stdout, stderr = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    rows = [json.loads(line) for line in (tmp_path / "out" / "episodes.jsonl").read_text().splitlines()]
+    best = min(row["energy"] for row in rows)
+    assert len(rows) == 3
+    assert len(read(tmp_path / "out" / "best.xyz")) == 12
+    assert "3 episodes, not found" in stdout
+    assert f"best energy {best:.4f} eV" in stdout
+    assert "results in out" in stdout
+    assert "3/3" in stderr  # the bar
+    assert "Warning" not in stderr
+
+
+def test_an_interrupt_from_the_shell_ends_a_search_with_all_files_written(tmp_path):
+    log = tmp_path / "out" / "episodes.jsonl"
+    command = ["search", MINI, "--evaluator", "xwch", "--episodes", 100_000, "--out", "out"]
+    with start(tmp_path, *command) as process:
+        deadline = time.monotonic() + TIMEOUT
+        while process.poll() is None and not log.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, stderr
+    assert "Traceback" not in stderr
+    assert "interrupted: writing the results" in stdout
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    assert f"{len(log.read_text().splitlines())} episodes, not found" in stdout
+
+
+# The settings of a search
+
+
+def test_options_become_settings(recorded, tmp_path):
+    options = "--evaluator xwch --representation agr --episodes 7 --seed 3 --batch-size 5 --gradient-steps 0"
+    result = run("search", MINI, *options.split(), "--stop-on-success", "--out", tmp_path / "out", "--threads", 1)
+    assert result.exit_code == 0, result.stderr
+    ((config, directory),) = recorded
+    assert directory == tmp_path / "out"
+    assert (config.env_id, config.evaluator, config.representation) == (MINI, "xwch", "agr")
+    assert (config.episodes, config.seed, config.batch_size, config.gradient_steps) == (7, 3, 5, 0)
+    assert config.stop_on_success is True
+
+
+def test_without_a_directory_a_new_one_is_named_after_the_search(recorded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(3):
+        assert run("search", MINI, "--evaluator", "xwch", "--seed", 4).exit_code == 0
+        recorded[-1][1].mkdir(parents=True)
+    stem = f"{MINI}_xwch_gaussian_seed4"
+    assert [directory for _, directory in recorded] == [Path("runs") / f"{stem}{end}" for end in ("", "_1", "_2")]
+
+
+def test_a_path_is_printed_as_it_is(recorded, tmp_path):
+    path = tmp_path / "[bold]out [1]"
+    assert f"results in {path}" in run("search", MINI, "--out", path).stdout
+
+
+@pytest.mark.parametrize(("found_at", "text"), [(None, "not found"), (1, "found in episode 1")])
+def test_the_report_says_when_the_structure_was_found(found_at, text, capsys):
+    cli._report(SearchResult(Path("out"), 9, -198.6, -0.0312, found_at))
+    assert capsys.readouterr().out == (
+        f"9 episodes, {text}\nbest energy -198.6000 eV, -0.0312 eV from the reference\nresults in out\n"
+    )
+
+
+# What there is
+
+
+def test_the_list_names_every_problem_calculator_and_representation():
+    result = run("list")
+    assert result.exit_code == 0
+    for name in (*IDS, *calculators.names(), *REPRESENTATIONS):
+        assert name in result.stdout
+    assert "8 C + 6 H" in result.stdout
+    assert "61 x 53" in result.stdout
+
+
+def test_without_a_command_the_help_names_the_commands():
+    text = run("--help").stdout
+    assert "search" in text
+    assert "list" in text
+
+
+# What a user can get wrong: one line, exit status 2
+
+
+def assert_one_line(result, *parts):
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: `")
+    assert all(part in lines[0] for part in parts), lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["ASLA-Graphite-v0"], ["`env_id` is 'ASLA-Graphite-v0'", "must be one of ASLA-Graphene-v0, "]),
+        ([MINI, "--evaluator", "dft"], ["`evaluator` is 'dft'", "must be one of gfn1-xtb, "]),
+        ([MINI, "--representation", "gauss"], ["`representation` is 'gauss'", "must be one of one-hot, "]),
+        ([MINI, "--episodes", 0], ["`episodes` is 0", "greater than or equal to 1"]),
+        ([MINI, "--seed", -1], ["`seed` is -1", "greater than or equal to 0"]),
+        ([MINI, "--seed", 2**32], ["`seed` is 4294967296", "less than 4294967296"]),
+        ([MINI, "--batch-size", 0], ["`batch_size` is 0", "greater than or equal to 1"]),
+        ([MINI, "--gradient-steps", -1], ["`gradient_steps` is -1", "greater than or equal to 0"]),
+        ([MINI, "--threads", 0], ["`threads` is 0", "at least 1"]),
+        ([MINI, "--threads", -3], ["`threads` is -3", "at least 1"]),
+        (["ASLA-Naphthalene-v0", "--evaluator", "xwch"], ["`symbols` has H", "the species that 'xwch' knows"]),
+        ([MINI, "--episodes", 0, "--seed", -1], ["`episodes` is 0", "`seed` is -1"]),
+        (["two\nlines"], ["`env_id` is 'two\\nlines'"]),
+    ],
+    ids=lambda value: " ".join(map(str, value)).encode("unicode_escape").decode(),
+)
+def test_a_wrong_argument_is_one_line_that_names_value_and_rule(arguments, parts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert_one_line(run("search", *arguments), *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_holds_something_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    parts = [f"`directory` is {tmp_path}", "must be a new or an empty directory"]
+    assert_one_line(run("search", MINI, "--evaluator", "xwch", "--out", tmp_path), *parts)
+
+
+def test_a_file_is_refused_as_directory(tmp_path):
+    path = tmp_path / "a [file]"
+    path.write_text("mine")
+    parts = [f"`directory` is {path}", "must be a new or an empty directory"]
+    assert_one_line(run("search", MINI, "--evaluator", "xwch", "--out", path), *parts)
+
+
+def test_a_directory_inside_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    result = run("search", MINI, "--evaluator", "xwch", "--out", tmp_path / "file" / "out")
+    assert result.exit_code == 2
+    assert str(tmp_path / "file" / "out") in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_calculator_that_is_not_installed_is_one_line(monkeypatch, tmp_path):
+    def missing():
+        raise ImportError("gfn1-xtb needs tblite, which cannot be imported: `pip install tblite`")
+
+    entry = replace(calculators._CALCULATORS["gfn1-xtb"], factory=missing)
+    monkeypatch.setitem(calculators._CALCULATORS, "gfn1-xtb", entry)
+    result = run("search", MINI, "--evaluator", "gfn1-xtb", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        "error: gfn1-xtb needs tblite, which cannot be imported: `pip install tblite`"
+    ]
+
+
+def test_a_word_for_a_number_is_a_usage_error():
+    result = run("search", MINI, "--episodes", "many")
+    assert result.exit_code == 2
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,318 @@
+"""A search from its settings to its files, on a problem of a few atoms that is registered for these tests."""
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import read
+from PIL import Image
+
+import asla_env
+from asla_agents import ASLA, training
+from asla_agents.config import SearchConfig
+from asla_agents.exploration import Exploration
+from asla_agents.replay import ReplaySettings
+from asla_agents.training import SearchResult, make_env, read_episodes, search
+from asla_env import Grid, Problem, calculators
+from asla_env.action import action_mask
+from asla_env.problems import PROBLEMS
+
+FILES = [
+    "README.md",
+    "assembly.gif",
+    "assembly.png",
+    "best.png",
+    "best.traj",
+    "best.xyz",
+    "checkpoint.zip",
+    "config.json",
+    "episodes.jsonl",
+]
+EXPLORATION = Exploration(epsilon=0.1, top_probability=0.1, top_fraction=0.1)
+SETTINGS = {
+    "env_id": "ASLA-Tiny-v0",
+    "evaluator": "potential",
+    "episodes": 6,
+    "batch_size": 4,
+    "gradient_steps": 1,
+    "warmup_episodes": 3,
+    "patience": None,
+    "exploration": EXPLORATION,
+    "replay": ReplaySettings(n_best=7),
+}
+
+
+class Potential:
+    """A calculator whose energy is lower the closer the atoms are; it can be made to fail."""
+
+    calls = 0
+    failures: dict[int, BaseException] = {}
+
+    def reset(self):
+        pass
+
+    def get_potential_energy(self, atoms):
+        Potential.calls += 1
+        if Potential.calls in Potential.failures:
+            raise Potential.failures[Potential.calls]
+        return round(float(np.sum(atoms.get_all_distances(mic=True)) / len(atoms)), 6)
+
+
+def tiny(n_atoms=3, minimum_distance=0.7) -> Problem:
+    """Carbon on 7x6 pixels; the reference is a compact structure."""
+    grid = Grid((7, 6), (5.6, 4.8), (True, False))
+    pixels = [(0, 2), (2, 2), (1, 4), (0, 0), *itertools.product((3, 5), (0, 2, 4))][: 1 + n_atoms]
+    positions = grid.positions(np.ravel_multi_index(np.transpose(pixels), grid.shape))
+    reference = Atoms(f"C{1 + n_atoms}", positions, cell=(5.6, 4.8, 10.0), pbc=(True, False, False))
+    return Problem(
+        "tiny",
+        grid,
+        reference[[0]],
+        {"C": n_atoms},
+        reference,
+        success_window=0.3,
+        minimum_distance=minimum_distance,
+        maximum_distance=None,
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered(tmp_path_factory):
+    """Register the problem and its calculator."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SB3_LOGDIR", str(tmp_path_factory.mktemp("logs")))
+        patch.setitem(PROBLEMS, "tiny", tiny)
+        patch.setitem(asla_env.IDS, "ASLA-Tiny-v0", "tiny")
+        entry = replace(calculators._CALCULATORS["xwch"], factory=Potential, species=None)
+        patch.setitem(calculators._CALCULATORS, "potential", entry)
+        gym.register("ASLA-Tiny-v0", "asla_env.env:AtomPlacementEnv", kwargs={"problem": "tiny"})
+        yield
+        gym.registry.pop("ASLA-Tiny-v0")
+
+
+@pytest.fixture(autouse=True)
+def _calculator_without_failures(monkeypatch):
+    monkeypatch.setattr(Potential, "calls", 0)
+    monkeypatch.setattr(Potential, "failures", {})
+
+
+def make_config(**settings) -> SearchConfig:
+    return SearchConfig(**{**SETTINGS, **settings})
+
+
+@pytest.fixture(scope="module")
+def result(_registered, tmp_path_factory) -> SearchResult:
+    """A search whose files are looked at from all sides."""
+    return search(make_config(), tmp_path_factory.mktemp("search") / "new" / "out", progress_bar=False)
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    monkeypatch.setattr(training, "write_best", lambda *_: None)
+
+
+def names_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+# The files
+
+
+def test_a_search_writes_all_files_and_a_page_that_explains_them(result):
+    assert names_in(result.directory) == FILES
+    text = (result.directory / "README.md").read_text()
+    assert all(f"`{name}`" in text for name in FILES if name != "README.md")
+    assert "ASLA-Tiny-v0 with potential, gaussian, seed 0" in text
+
+
+def test_each_line_of_the_log_is_consistent_with_the_structure_it_describes(result):
+    rows, problem, potential = read_episodes(result.directory), tiny(), Potential()
+    reference = potential.get_potential_energy(problem.reference)
+    assert [row["episode"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    for row in rows:
+        placed = row["placed"]
+        assert all(action_mask(placed[:i], problem)[placed[i]] for i in range(3))
+        assert row["energy"] == pytest.approx(potential.get_potential_energy(problem.structure(placed)), abs=2e-6)
+        assert row["energy_above_reference"] == pytest.approx(row["energy"] - reference)
+        assert row["is_success"] is (row["energy_above_reference"] < problem.success_window)
+        assert row["dead_end"] is False
+        assert row["calculator_error"] is None
+    times = [row["time_s"] for row in rows]
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize("name", ["best.xyz", "best.traj"])
+def test_the_best_structure_can_be_read_back_with_its_energy_and_cell(result, name):
+    best = min(read_episodes(result.directory), key=lambda row: row["energy"])
+    atoms, expected = read(result.directory / name), tiny().structure(best["placed"])
+    assert atoms.get_potential_energy() == pytest.approx(best["energy"]) == result.best_energy
+    assert str(atoms.symbols) == str(expected.symbols) == "C4"
+    np.testing.assert_allclose(atoms.positions, expected.positions, atol=1e-6)
+    np.testing.assert_allclose(atoms.cell, tiny().template.cell)
+    assert atoms.pbc.tolist() == [True, False, False]
+
+
+def test_pictures_open_and_the_film_shows_each_placement(result):
+    for name in ("best.png", "assembly.png"):
+        with Image.open(result.directory / name) as picture:
+            picture.load()
+            assert min(picture.size) > 100
+    with Image.open(result.directory / "assembly.gif") as film:
+        assert film.n_frames >= 3
+        film.seek(film.n_frames - 1)
+        film.load()
+
+
+def test_the_result_sums_up_the_log(result):
+    rows = read_episodes(result.directory)
+    assert result.episodes == 6
+    assert result.best_energy == min(row["energy"] for row in rows)
+    assert result.best_energy_above_reference == min(row["energy_above_reference"] for row in rows)
+    successes = [row["episode"] for row in rows if row["is_success"]]
+    assert result.found_at == (successes[0] if successes else None)
+
+
+def test_the_configuration_is_read_back_as_it_was_and_versions_are_beside_it(result):
+    written = json.loads((result.directory / "config.json").read_text())
+    assert SearchConfig(**written["settings"]) == make_config()
+    assert written["versions"]["torch"]
+    assert written["versions"]["python"]
+
+
+def test_the_checkpoint_loads_and_goes_on(result):
+    model = ASLA.load(result.directory / "checkpoint.zip", env=make_env(make_config()), device="cpu")
+    rows = read_episodes(result.directory)
+    assert model.builds.energies.tolist() == [row["energy"] for row in rows]
+    assert len(model.learn(2).builds) == 8
+
+
+# Determinism
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_the_same_settings_give_the_same_episodes_and_another_seed_others(result, tmp_path):
+    again = search(make_config(), tmp_path / "again", progress_bar=False)
+    other = search(make_config(seed=1), tmp_path / "other", progress_bar=False)
+    first, second, third = ([row | {"time_s": 0} for row in read_episodes(r.directory)] for r in (result, again, other))
+    assert first == second != third
+
+
+# Stopping
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_search_can_stop_with_its_first_success_which_is_in_the_checkpoint(tmp_path):
+    config = make_config(episodes=200, stop_on_success=True, warmup_episodes=200)
+    found = search(config, tmp_path, progress_bar=False)
+    rows = read_episodes(tmp_path)
+    assert [row["is_success"] for row in rows] == [False] * (len(rows) - 1) + [True]
+    assert found.found_at == found.episodes == len(rows) < 200
+    model = ASLA.load(tmp_path / "checkpoint.zip", device="cpu")
+    assert model.builds.energies[-1] == found.best_energy
+
+
+def test_an_interrupt_ends_the_search_after_all_files_are_written(tmp_path, capsys):
+    Potential.failures = {5: KeyboardInterrupt()}  # the first call is for the reference
+    result = search(make_config(episodes=50), tmp_path, progress_bar=True)
+    assert result.episodes == len(read_episodes(tmp_path)) == 3
+    assert names_in(tmp_path) == FILES
+    assert "interrupted: writing the results" in capsys.readouterr().out
+    model = ASLA.load(tmp_path / "checkpoint.zip", env=make_env(make_config()), device="cpu")
+    assert len(model.builds) == 3
+    assert len(model.learn(1).builds) == 4
+
+
+def test_an_interrupt_before_the_first_episode_ends_leaves_what_there_is(tmp_path):
+    Potential.failures = {2: KeyboardInterrupt()}
+    result = search(make_config(), tmp_path, progress_bar=False)
+    assert names_in(tmp_path) == ["README.md", "checkpoint.zip", "config.json"]
+    assert result.episodes == 0
+    assert np.isnan([result.best_energy, result.best_energy_above_reference]).all()
+    assert result.found_at is None
+
+
+# Calculators that fail
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_structure_on_which_the_calculator_fails_counts_as_bad_and_says_why(tmp_path):
+    Potential.failures = {3: RuntimeError("no convergence")}
+    search(make_config(), tmp_path, progress_bar=False)
+    rows = read_episodes(tmp_path)
+    assert [row["calculator_error"] for row in rows[:2]] == [None, "RuntimeError: no convergence"]
+    assert rows[1]["energy"] > max(row["energy"] for row in rows if row["calculator_error"] is None)
+    assert rows[1]["is_success"] is False
+
+
+def test_a_calculator_that_fails_on_the_reference_is_named_with_the_cause(tmp_path):
+    Potential.failures = dict.fromkeys(range(1, 100), RuntimeError("no convergence"))
+    rule = "must be able to compute the reference structure: RuntimeError: no convergence"
+    with pytest.raises(ValueError, match=f"`evaluator` is 'potential' but {rule}"):
+        search(make_config(), tmp_path / "out", progress_bar=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_calculator_may_fail_on_the_reference_once():
+    Potential.failures = {1: RuntimeError("no convergence")}
+    assert np.isfinite(make_env(make_config()).reference_energy)
+
+
+def test_a_search_without_a_finished_structure_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(PROBLEMS, "tiny", lambda: tiny(9, minimum_distance=0.9))
+    result = search(make_config(episodes=2), tmp_path, progress_bar=False)
+    assert [(row["dead_end"], row["energy"]) for row in read_episodes(tmp_path)] == [(True, None)] * 2
+    assert np.isnan([result.best_energy, result.best_energy_above_reference]).all()
+    assert "best.xyz" not in names_in(tmp_path)
+    assert "NaN" not in (tmp_path / "episodes.jsonl").read_text()
+
+
+# Directories
+
+
+def test_a_directory_that_holds_something_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"`directory` is .* but must be a new or an empty directory"):
+        search(make_config(), tmp_path, progress_bar=False)
+    assert names_in(tmp_path) == ["notes.txt"]
+
+
+def test_a_file_is_no_directory(tmp_path):
+    path = tmp_path / "out"
+    path.write_text("mine")
+    with pytest.raises(FileExistsError, match="must be a new or an empty directory"):
+        search(make_config(), path, progress_bar=False)
+    assert path.read_text() == "mine"
+
+
+def test_settings_that_the_representation_refuses_leave_no_files(tmp_path):
+    config = make_config(representation_kwargs={"width_over_spacing": -1.0})
+    with pytest.raises(ValueError, match=r"`width_over_spacing` is -1\.0"):
+        search(config, tmp_path / "out", progress_bar=False)
+    assert not (tmp_path / "out").exists()
+
+
+# Settings
+
+
+def test_every_setting_reaches_the_agent():
+    settings = {
+        "representation": "agr",
+        "representation_kwargs": {"beta_1": 0.5},
+        "learning_rate": 2e-3,
+        "batch_size": 3,
+        "gradient_steps": 2,
+        "warmup_episodes": 1,
+        "patience": 50,
+        "exploration": replace(EXPLORATION, epsilon=0.25),
+        "seed": 9,
+    }
+    model = training.make_model(make_config(**settings), make_env(make_config()))
+    for name in sorted(settings.keys() - {"representation_kwargs"}):
+        assert getattr(model, name) == settings[name]
+    assert model.policy.features_extractor.beta_1 == 0.5
+    assert model.replay_settings.n_best == 7
