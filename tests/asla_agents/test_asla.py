@@ -411,11 +411,11 @@ def test_draws_from_the_global_random_states_elsewhere_do_not_change_a_search():
         set_random_seed(next(seeds))  # of Python, numpy and torch
         return True
 
-    assert same_search(searched(patience=4), searched(callback=disturb, patience=4))
+    assert same_search(searched(patience=1), searched(callback=disturb, patience=1))
 
 
 def test_a_search_does_not_touch_the_global_random_states():
-    model = make_model(patience=3)
+    model = make_model(flat_env(), patience=3)
     before = torch.get_rng_state()
     model.learn(8)
     assert torch.equal(torch.get_rng_state(), before)
@@ -433,18 +433,19 @@ def test_a_progress_bar_and_a_logger_do_not_change_a_search(tmp_path, capsys):
 # Starting afresh
 
 
-def flat(_):
-    return 1.0
+def flat_env(n_atoms=1) -> AtomPlacementEnv:
+    """All structures have the same energy, so that the first one stays the best."""
+    return make_env(make_problem(to_place={"C": n_atoms}), lambda _: 1.0)
 
 
 @pytest.mark.parametrize(("patience", "n_left"), [(3, [1, 2, 3, 0, 1, 2, 3, 0]), (None, [1, 2, 3, 4, 5, 6, 7, 8])])
 def test_without_a_lower_energy_builds_are_forgotten_after_the_patience(patience, n_left):
-    model = make_model(make_env(energy=flat), patience=patience)
+    model = make_model(flat_env(), patience=patience)
     assert [len(model.learn(1).builds) for _ in range(8)] == n_left
 
 
 def test_the_network_starts_afresh_too_from_other_weights():
-    model = make_model(make_env(energy=flat), patience=3, warmup_episodes=0)
+    model = make_model(flat_env(), patience=3, warmup_episodes=0)
     weights = [model.policy.network.layers[0].weight.detach().clone()]
     for episodes in (3, 1, 4):
         model.learn(episodes)
@@ -455,6 +456,17 @@ def test_the_network_starts_afresh_too_from_other_weights():
         assert torch.abs(ours - theirs).mean() > 0.01
     assert len(model.policy.optimizer.state) == 0
     assert model.q_net is model.policy
+
+
+def test_the_patience_counts_for_each_atom_to_place():
+    model = make_model(flat_env(n_atoms=3), patience=2)
+    assert [len(model.learn(1).builds) for _ in range(8)] == [1, 2, 3, 4, 5, 6, 0, 1]
+
+
+def test_once_the_structure_is_found_nothing_is_forgotten():
+    problem = make_problem(to_place={"C": 1})
+    problem = replace(problem, reference=problem.structure([20]), success_window=0.5)
+    assert len(searched(8, make_env(problem, lambda _: 1.0), patience=3).builds) == 8
 
 
 def test_a_lower_energy_in_time_prevents_that():
@@ -485,12 +497,13 @@ def test_a_loaded_model_has_the_same_q_values_replay_and_settings(tmp_path, repr
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"representation": "agr"}, {"patience": 4}], ids=["gaussian", "agr", "afresh"]
+    "settings", [{}, {"representation": "agr"}, {"patience": 1}], ids=["gaussian", "agr", "afresh"]
 )
 def test_a_saved_and_loaded_search_goes_on_as_if_nothing_had_happened(tmp_path, settings):
     whole = searched(12, **settings)
     half = loaded(searched(6, **settings), tmp_path / "model")
     assert same_search(whole, half.learn(6))
+    assert (len(whole.builds) < 12) is ("patience" in settings)
     assert whole.num_timesteps == half.num_timesteps
     assert whole._n_updates == half._n_updates
 
