@@ -93,7 +93,7 @@ class ASLA(DQN):
         learning_rate: float | Schedule = 1e-3,
         batch_size: int = 64,
         gradient_steps: int = 3,
-        warmup_episodes: int = 20,
+        warmup_episodes: int = 40,
         patience: int | None = 20,
         exploration: Exploration = _EXPLORATION,
         replay: ReplaySettings = _REPLAY,

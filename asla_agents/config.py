@@ -35,7 +35,7 @@ class SearchConfig(BaseModel):
     """Samples an update."""
     gradient_steps: int = Field(default=3, ge=0)
     """Updates after each episode."""
-    warmup_episodes: int = Field(default=20, ge=0)
+    warmup_episodes: int = Field(default=40, ge=0)
     """Random builds before the first update."""
     patience: int | None = Field(default=20, ge=1)
     """Episodes without a lower energy, for each atom to place, after which the agent starts afresh; None: never."""

@@ -35,9 +35,9 @@ class ReplaySettings:
         Parts of a batch drawn from the builds of lowest energy and from the latest ones; the rest is drawn from all.
     n_best, n_latest
         How many builds these are; of builds of the same structure only the first counts among the best.
-    window_episodes
-        The map from energy to target is linear, +1 at the lowest energy so far and -1 at the median energy of this many
-        latest builds and above.
+    window_episodes, window_quantile
+        The map from energy to target is linear, +1 at the lowest energy so far and -1 at this quantile of the energies
+        of so many latest builds and above.
     minimum_window
         The two are at least this many eV per placed atom apart.
     spillover
@@ -53,12 +53,13 @@ class ReplaySettings:
     n_best: int = 20
     n_latest: int = 20
     window_episodes: int = 100
+    window_quantile: float = 0.75
     minimum_window: float = 0.2
     spillover: float = 1.0
     shuffled_share: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("best_share", "latest_share", "spillover", "shuffled_share"):
+        for name in ("best_share", "latest_share", "window_quantile", "spillover", "shuffled_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` is {getattr(self, name)} but must lie in [0, 1]")
         if self.best_share + self.latest_share > 1:
@@ -162,7 +163,7 @@ class BuildReplay:
         finite = seen[np.isfinite(seen)]
         if not len(finite):
             return np.full(len(energies), -1.0)
-        typical = float(np.median(finite[-self.settings.window_episodes :]))
+        typical = float(np.quantile(finite[-self.settings.window_episodes :], self.settings.window_quantile))
         lowest = float(finite.min())
         window = max(typical - lowest, self.settings.minimum_window * self._problem.n_to_place)
         return np.clip(1 - 2 * (energies - lowest) / window, -1, 1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.callbacks import ConvertCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
@@ -352,18 +352,18 @@ def test_exploring_predictions_vary_and_greedy_ones_do_not(trained):
     trained.exploration = EXPLORATION
 
 
-def test_exploring_leaves_what_was_visited_often_for_what_is_nearly_as_promising(trained):
-    builds, observation = trained.builds, trained.problem
-    image = one_hot([], observation)
-    mask, q_values = action_mask([], observation), trained.q_values(image[None])[0]
-    visits = builds.visits([], np.arange(observation.n_actions))
-    assert visits.max() > 1
-    for penalty in (0.0, 0.1, 10.0):
-        trained.exploration = replace(ONLY_GREEDY, visit_penalty=penalty)
-        expected = np.argmax(np.where(mask, q_values - penalty * np.log1p(visits), -np.inf))
-        assert trained.predict(image)[0] == expected
-        assert trained.predict(image, deterministic=True)[0] == np.argmax(np.where(mask, q_values, -np.inf))
-    trained.exploration = EXPLORATION
+def test_exploring_leaves_what_was_visited_often_for_what_is_nearly_as_promising():
+    model = make_model(augment=False)
+    image, mask = one_hot([], model.problem), action_mask([], model.problem)
+    q_values = np.where(mask, model.q_values(image[None])[0], -np.inf)
+    best, second = np.argsort(q_values)[:-3:-1]
+    for _ in range(7):
+        model.builds.add([best], 0.0)
+    gap = q_values[best] - q_values[second]  # bridged where the penalty times log(8) is larger
+    for share, expected in ((0.0, best), (0.9, best), (1.1, second)):
+        model.exploration = replace(ONLY_GREEDY, visit_penalty=float(share * gap / np.log(8)))
+        assert model.predict(image)[0] == expected
+        assert model.predict(image, deterministic=True)[0] == best
 
 
 def test_a_visit_penalty_makes_greedy_builds_differ():
@@ -559,17 +559,11 @@ def test_a_search_stopped_inside_a_build_goes_on_with_it(n_steps):
 
 def test_the_build_after_which_a_search_is_stopped_is_not_lost():
     record = Record()
-    model = searched(20, callback=[_as_callback(record), _as_callback(stop_after(12))])
+    model = searched(20, callback=[ConvertCallback(record), ConvertCallback(stop_after(12))])
     assert len(model.builds) == len(record.builds) == model._episode_num == 3
     assert [placed.tolist() for placed in model.builds._sites] == record.builds
     model.learn(2)
     assert [len(placed) for placed in model.builds._sites] == [4] * 5
-
-
-def _as_callback(function):
-    from stable_baselines3.common.callbacks import ConvertCallback
-
-    return ConvertCallback(function)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
@@ -606,7 +600,7 @@ def test_an_interrupt_inside_the_calculator_leaves_a_search_that_can_go_on():
 def test_callbacks_may_be_a_function_an_object_a_list_or_none(tmp_path):
     record, checkpoint = Record(), Checkpoint(tmp_path / "x.zip", every=1)
     model = make_model()
-    for callback in (None, record, checkpoint, [checkpoint, _as_callback(record)]):
+    for callback in (None, record, checkpoint, [checkpoint, ConvertCallback(record)]):
         model.learn(1, callback)
     assert len(record.builds) == 2
     assert (tmp_path / "x.zip").exists()

@@ -23,6 +23,7 @@ SETTINGS = ReplaySettings(
     n_best=3,
     n_latest=4,
     window_episodes=5,
+    window_quantile=0.5,
     minimum_window=0.2,
     spillover=0.5,
     shuffled_share=0.0,
@@ -76,9 +77,18 @@ def with_energies(energies, **settings) -> BuildReplay:
     return replay
 
 
-def mirrored(placed, problem: Problem) -> list[int]:
+def maps(problem: Problem) -> np.ndarray:
+    return augmentations(problem)
+
+
+def permuted(placed, permutation, problem: Problem) -> list[int]:
+    """The same build seen through a symmetry."""
     channels, pixels = np.divmod(placed, problem.grid.n_pixels)
-    return (channels * problem.grid.n_pixels + augmentations(problem)[-1][pixels]).tolist()
+    return (channels * problem.grid.n_pixels + permutation[pixels]).tolist()
+
+
+def mirrored(placed, problem: Problem) -> list[int]:
+    return permuted(placed, maps(problem)[-1], problem)
 
 
 def sampled(replay: BuildReplay, n=400, seed=0):
@@ -94,13 +104,18 @@ def targets_by_structure(replay: BuildReplay, problem: Problem, n=2000) -> dict[
     return found
 
 
+def subsets(sites) -> list[frozenset[int]]:
+    return [frozenset(chosen) for n in range(len(sites)) for chosen in itertools.combinations(sites, n)]
+
+
 # Targets
 
 
-def test_targets_run_from_the_lowest_energy_to_the_median_of_the_latest_builds():
-    replay = with_energies([100, 100, 100, -4, 6, 0, 8, 4])  # the latest five: median 4
-    energies = np.array([-4, -2, 0, 2, 4, 4.5, 100])
-    np.testing.assert_allclose(replay.targets(energies), [1, 0.5, 0, -0.5, -1, -1, -1])
+@pytest.mark.parametrize(("quantile", "highest"), [(0.5, 4), (0.75, 6), (1.0, 8)])
+def test_targets_run_from_the_lowest_energy_to_a_quantile_of_the_latest_builds(quantile, highest):
+    replay = with_energies([100, 100, 100, -4, 6, 0, 8, 4], window_quantile=quantile)  # the latest five count
+    energies = np.array([-4, (highest - 4) / 2, highest, highest + 0.5, 100])
+    np.testing.assert_allclose(replay.targets(energies), [1, 0, -1, -1, -1])
 
 
 def test_the_lowest_energy_counts_however_long_ago_it_was():
@@ -202,19 +217,6 @@ def test_targets_equal_those_of_a_search_through_all_stored_builds(problem):
         after = {*placed_sites(image, problem).tolist(), int(action)}
         through = [e for states, e in zip(images, energies, strict=True) if states[len(after) - 1] == after]
         assert target == pytest.approx(float(replay.targets(np.array([min(through)]))[0]))
-
-
-def subsets(sites) -> list[frozenset[int]]:
-    return [frozenset(chosen) for n in range(len(sites)) for chosen in itertools.combinations(sites, n)]
-
-
-def maps(problem: Problem) -> np.ndarray:
-    return augmentations(problem)
-
-
-def permuted(placed, permutation, problem: Problem) -> list[int]:
-    channels, pixels = np.divmod(placed, problem.grid.n_pixels)
-    return (channels * problem.grid.n_pixels + permutation[pixels]).tolist()
 
 
 # Shuffled builds
