@@ -247,6 +247,7 @@ def test_a_structure_on_which_the_calculator_fails_counts_as_bad_and_says_why(tm
     assert [row["calculator_error"] for row in rows[:2]] == [None, "RuntimeError: no convergence"]
     assert rows[1]["energy"] > max(row["energy"] for row in rows if row["calculator_error"] is None)
     assert rows[1]["is_success"] is False
+    assert (tmp_path / "warnings.log").read_text().count("no convergence") == 1
 
 
 def test_a_calculator_that_fails_on_the_reference_is_named_with_the_cause(tmp_path):
