@@ -7,18 +7,17 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3 import DQN
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
-from torch import Tensor
 
-from asla_agents.callbacks import ProgressBar
+from asla_agents.callbacks import ProgressBar, as_list
 from asla_agents.exploration import Exploration, choose, greedy
 from asla_agents.memory import release_free_memory
-from asla_agents.q_map import QMapPolicy
+from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.replay import BuildReplay, ReplaySettings
 from asla_agents.representations import REPRESENTATIONS, Representation
 from asla_agents.symmetry import augmentations
@@ -107,23 +106,12 @@ class ASLA(DQN):
         device: torch.device | str = "cpu",
         _init_setup_model: bool = True,
     ) -> None:
-        super().__init__(
-            cast("type[DQNPolicy]", policy),  # of a DQNPolicy it has what is used here
-            env,
-            learning_rate=learning_rate,
-            buffer_size=1,
-            batch_size=batch_size,
-            train_freq=(1, "episode"),
-            gradient_steps=gradient_steps,
-            max_grad_norm=max_grad_norm,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            policy_kwargs=policy_kwargs,
-            verbose=verbose,
-            seed=seed,
-            device=device,
-            _init_setup_model=False,
-        )
+        theirs: dict[str, Any] = {"stats_window_size": stats_window_size, "tensorboard_log": tensorboard_log}
+        theirs |= {"policy_kwargs": policy_kwargs, "verbose": verbose, "seed": seed, "device": device}
+        theirs |= {"batch_size": batch_size, "gradient_steps": gradient_steps, "max_grad_norm": max_grad_norm}
+        known_as = cast("type[DQNPolicy]", policy)  # of a DQNPolicy it has what is used here
+        # transitions are not stored: the smallest buffer stands in for those of Stable-Baselines3
+        super().__init__(known_as, env, learning_rate, buffer_size=1, _init_setup_model=False, **theirs)
         self.representation = representation
         self.representation_kwargs = representation_kwargs or {}
         self.network_kwargs = network_kwargs or {}
@@ -186,7 +174,7 @@ class ASLA(DQN):
         env = self._vec_env
         if reset_num_timesteps or self._last_obs is None:  # the environment, which starts a new build
             self._build = []
-        callbacks = [ProgressBar(total_episodes)] * progress_bar + _as_list(callback)
+        callbacks = [ProgressBar(total_episodes)] * progress_bar + as_list(callback)
         steps = total_episodes * self.problem.n_to_place
         _, callback = self._setup_learn(steps, callbacks, reset_num_timesteps or not self.num_timesteps, tb_log_name)
         callback.on_training_start(locals(), globals())
@@ -356,20 +344,6 @@ class ASLA(DQN):
         return float(loss.detach())
 
 
-def placement_loss(q_values: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
-    """Mean-squared error between the Q-values of placements and their targets.
-
-    Parameters
-    ----------
-    q_values, weights
-        Q-values and weights of the placements of each sample, shape (batch, placements).
-    targets
-        Target of each sample, shape (batch,).
-    """
-    errors = (q_values - targets.to(q_values.dtype)[:, None]) ** 2
-    return (weights * errors).sum() / weights.sum()
-
-
 def _check_settings(model: ASLA) -> None:
     """Raise ValueError if a number is out of its range."""
     for name, least in (("batch_size", 1), ("gradient_steps", 0), ("warmup_episodes", 0)):
@@ -395,15 +369,6 @@ def _problem_of(env: VecEnv) -> Problem:
         raise ValueError(f"`env` holds {len(problems)} environments but must hold one")
     problem: Problem = problems[0]
     return problem
-
-
-def _as_list(callback: MaybeCallback) -> list[BaseCallback]:
-    """Callbacks in any form that Stable-Baselines3 takes, as a list."""
-    if callback is None:
-        return []
-    if isinstance(callback, list):
-        return callback
-    return [callback if isinstance(callback, BaseCallback) else ConvertCallback(callback)]
 
 
 def _representation_class(representation: str | type[Representation]) -> type[Representation]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
+from stable_baselines3.common.type_aliases import MaybeCallback
 from tqdm import tqdm
 
 
@@ -135,6 +136,15 @@ class StopOnSuccess(EpisodeCallback):
     def on_episode(self, info: dict[str, Any]) -> bool:
         """Whether to go on."""
         return not info["is_success"]
+
+
+def as_list(callback: MaybeCallback) -> list[BaseCallback]:
+    """Callbacks in any form that Stable-Baselines3 takes, as a list."""
+    if callback is None:
+        return []
+    if isinstance(callback, list):
+        return callback
+    return [callback if isinstance(callback, BaseCallback) else ConvertCallback(callback)]
 
 
 def save_whole(model: BaseAlgorithm, path: Path) -> None:

@@ -72,6 +72,20 @@ class QMapNetwork(nn.Module):
         return q_map.movedim((-2, -1), (0, 1))
 
 
+def placement_loss(q_values: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
+    """Mean-squared error between the Q-values of placements and their targets.
+
+    Parameters
+    ----------
+    q_values, weights
+        Q-values and weights of the placements of each sample, shape (batch, placements).
+    targets
+        Target of each sample, shape (batch,).
+    """
+    errors = (q_values - targets.to(q_values.dtype)[:, None]) ** 2
+    return (weights * errors).sum() / weights.sum()
+
+
 class QMapPolicy(BasePolicy):
     """Greedy policy over the Q-map of a representation and a `QMapNetwork`.
 

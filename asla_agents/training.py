@@ -37,7 +37,7 @@ _ABOUT = """\
 | `best.png` | its picture |
 | `assembly.gif`, `assembly.png` | how it was put together, beside the Q-maps of the network as it is at the end |
 | `warnings.log` | why energies failed, if any did |
-| `checkpoint.zip` | the agent and all its builds: `ASLA.load("checkpoint.zip", env=env)`; load only what you trust |
+| `checkpoint.zip` | agent and builds: `ASLA.load("checkpoint.zip", env=env)`; load only files that you trust |
 """
 
 

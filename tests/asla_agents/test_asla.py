@@ -17,10 +17,9 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from asla_agents import ASLA
-from asla_agents.asla import placement_loss
 from asla_agents.callbacks import Checkpoint
 from asla_agents.exploration import Exploration
-from asla_agents.q_map import QMapPolicy
+from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import REPRESENTATIONS, Gaussian
 from asla_env import AtomPlacementEnv, Grid, Problem
