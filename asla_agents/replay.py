@@ -48,9 +48,9 @@ class ReplaySettings:
         atom could be the template, another one becomes it.
     """
 
-    best_share: float = 0.25
+    best_share: float = 0.5
     latest_share: float = 0.25
-    n_best: int = 20
+    n_best: int = 50
     n_latest: int = 20
     window_episodes: int = 100
     window_quantile: float = 0.75
