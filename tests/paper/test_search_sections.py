@@ -1,0 +1,137 @@
+"""What sections II-VIII of J. Chem. Phys. 153, 044107 say about problems, policy and training, one test a sentence."""
+
+import math
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+from asla_agents import ASLA
+from asla_agents.exploration import Exploration, choose
+from asla_agents.replay import BuildReplay, ReplaySettings
+from asla_agents.symmetry import augmentations
+from asla_env import AtomPlacementEnv, Grid, Problem, problems
+
+
+class Counting(Calculator):
+    """Energy -1 eV for each pair of atoms closer than 1.6 Å; counts the single points, refuses forces."""
+
+    implemented_properties = ["energy"]
+    calls = 0
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        type(self).calls += 1
+        distances = self.atoms.get_all_distances(mic=True)
+        self.results["energy"] = -float(np.count_nonzero(np.triu(distances < 1.6, 1)))
+
+
+def small_problem() -> Problem:
+    template = Atoms("C", [[0, 0, 0]], cell=(3.2, 2.4, 10), pbc=(True, True, False))
+    reference = template + Atoms("C2", [[1.2, 0, 0], [0, 1.2, 0]])
+    return Problem("small", Grid((8, 6), (3.2, 2.4), (True, True)), template, {"C": 2}, reference=reference)
+
+
+def searched(episodes: int, **settings) -> ASLA:
+    env = AtomPlacementEnv(small_problem(), evaluator=Counting)
+    network = {"hidden_channels": (4,), "kernel_size": 3}
+    model = ASLA("QMapPolicy", env, seed=0, warmup_episodes=2, batch_size=8, network_kwargs=network, **settings)
+    return model.learn(episodes)
+
+
+# Section II
+
+
+def test_an_episode_ends_with_a_sole_single_point_energy():
+    """'the evaluation phase is a sole single-point (i.e., unrelaxed) total energy calculation'."""
+    env = AtomPlacementEnv(small_problem(), evaluator=Counting)
+    assert env.reference_energy < 0
+    Counting.calls = 0
+    _, info = env.reset()
+    steps, terminated = 0, False
+    while not terminated:
+        assert Counting.calls == 0
+        _, _, terminated, _, info = env.step(np.flatnonzero(info["action_mask"])[0])
+        steps += 1
+    assert (steps, Counting.calls) == (2, 1)
+
+
+def test_structures_are_built_atom_by_atom_from_a_template():
+    """'built atom by atom in a discretized space, possibly starting from a template'."""
+    env = AtomPlacementEnv(small_problem(), evaluator=Counting)
+    obs, info = env.reset()
+    assert obs.sum() == 1
+    obs, *_ = env.step(np.flatnonzero(info["action_mask"])[0])
+    assert obs.sum() == 2
+
+
+def test_most_choices_are_greedy_and_some_are_random_or_among_the_best():
+    """'In most iterations, a greedy action is taken ... sometimes chosen entirely randomly or ... among a fraction'."""
+    rng, q_values, legal = np.random.default_rng(0), np.arange(100.0), np.ones(100, dtype=bool)
+    exploration = Exploration(epsilon=0.1, top_probability=0.2, top_fraction=0.1)
+    chosen = np.array([choose(q_values, legal, exploration, rng) for _ in range(4000)])
+    assert 0.7 < np.mean(chosen == 99) < 0.76
+    assert 0.17 < np.mean((chosen >= 90) & (chosen < 99)) < 0.21
+    assert 0.07 < np.mean(chosen < 90) < 0.11
+
+
+def test_every_placement_of_a_build_has_a_target_between_minus_1_and_1():
+    """'every predicted Q-value for atoms actually placed ... can be associated with a target Q-value'."""
+    problem = small_problem()
+    builds = BuildReplay(problem, ReplaySettings(shuffled_share=0.0), augmentations(problem)[:1])
+    for energy, placed in enumerate([(3, 18), (5, 20), (3, 22), (30, 3)]):
+        builds.add(placed, float(energy))
+    batch = builds.sample(400, np.random.default_rng(0))
+    assert set(batch.actions[:, 0]) == {3, 18, 5, 20, 22, 30}
+    assert batch.targets.min() == -1
+    assert batch.targets.max() == 1
+
+
+def test_the_training_phase_follows_each_episode():
+    """'involves experience replay, symmetrization augmentation, and back-propagation'."""
+    model = searched(6, gradient_steps=3)
+    assert model._n_updates == 3 * 5  # after the second build of the warm-up and each one since
+    assert len(model.builds) == 6
+    assert len(augmentations(model.problem)) == 4
+
+
+# Sections III-VIII: the problems
+
+
+def test_graphene_is_23_atoms_beside_one_on_41_x_36_pixels_of_a_fifth_of_an_angstrom():
+    """'placing 23 C atoms in a periodic cell, where initially, one C atom is present ... 41 x 36 ... Δ ≈ 0.20 Å'."""
+    problem = problems.graphene()
+    assert problem.to_place == {"C": 23}
+    assert problem.template.symbols.get_chemical_formula() == "C"
+    assert problem.grid.shape == (41, 36)
+    assert all(problem.grid.periodic)
+    assert problem.grid.spacing == pytest.approx((0.2, 0.2), abs=0.01)
+
+
+def test_the_grain_boundary_is_20_atoms_between_sheets_at_an_angle_of_13_17_degrees():
+    """'two carbon sheets tilted 13.17° with respect to each other ... placing 20 C atoms in the void between'."""
+    problem = problems.grain_boundary()
+    assert problem.to_place == {"C": 20}
+    assert problem.grid.periodic == (False, True)
+    lattice_constant = 1.42 * math.sqrt(3)
+    assert problem.grid.cell[1] == pytest.approx(lattice_constant * math.sqrt(19), abs=1e-3)
+    left, right = (_orientation(problem.template, side) for side in (-1, 1))
+    assert left - right == pytest.approx(13.17, abs=0.5)  # the relaxed edges are bent a little
+
+
+def _orientation(template: Atoms, side: int) -> float:
+    """Mean direction in degrees, modulo 60, of the bonds between template atoms on one side of the boundary."""
+    sheet = template[[i for i, x in enumerate(template.positions[:, 0]) if side * (x - 11.0) > 0]]
+    bonds = [sheet.get_distance(i, j, mic=True, vector=True) for i in range(len(sheet)) for j in range(i)]
+    angles = [math.atan2(y, x) for x, y, _ in bonds if math.hypot(x, y) < 1.6]
+    return math.degrees(np.angle(np.mean(np.exp(6j * np.array(angles)))) / 6) % 60
+
+
+def test_naphthalene_has_two_species_and_four_given_atoms():
+    """'the ASLA tasked with building naphthalene', 'with the template atoms shown dimmed' (Fig. 12)."""
+    problem = problems.naphthalene()
+    assert problem.reference.get_chemical_formula() == "C10H8"
+    assert problem.species == ("C", "H")
+    assert len(problem.template) == 4
+    assert not any(problem.grid.periodic)
