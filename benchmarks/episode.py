@@ -48,7 +48,7 @@ def make_agent(plain: bool) -> ASLA:
 
 
 def seconds(agent: ASLA) -> tuple[float, float]:
-    """Time an episode and an update take."""
+    """Seconds that an episode and an update take."""
     start = time.perf_counter()
     agent.learn(EPISODES)
     middle = time.perf_counter()
