@@ -1,5 +1,6 @@
 """ASLA: an agent that learns to build stable structures from one energy an episode."""
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -13,13 +14,17 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
+from torch import Tensor
+from torch.func import functional_call
 
 from asla_agents.callbacks import ProgressBar, as_list
+from asla_agents.checks import check_settings, problem_of, representation_class
 from asla_agents.exploration import Exploration, choose, greedy
 from asla_agents.memory import release_free_memory
 from asla_agents.q_map import QMapPolicy, placement_loss
+from asla_agents.randomness import torch_seeded
 from asla_agents.replay import BuildReplay, ReplaySettings
-from asla_agents.representations import REPRESENTATIONS, Representation
+from asla_agents.representations import Representation
 from asla_agents.symmetry import augmentations
 from asla_env.action import action_mask
 from asla_env.observation import placed_sites
@@ -29,12 +34,27 @@ _EPISODES_BETWEEN_RELEASES = 20
 _EXPLORATION, _REPLAY = Exploration(), ReplaySettings()
 
 
+@dataclass(frozen=True)
+class BestBuild:
+    """The build of lowest energy."""
+
+    placed: tuple[int, ...]
+    """Actions in the order taken; `Problem.structure` makes the atoms."""
+    energy: float
+    """Energy in eV."""
+    energy_above_reference: float
+    """Energy above the reference in eV, inf without one."""
+    weights: dict[str, Tensor]
+    """State of the policy that chose the actions, the random ones among them aside."""
+
+
 class ASLA(DQN):
     """The Atomistic Structure Learning Algorithm: a DQN whose Q-values are a map and whose targets are energies.
 
     An episode builds a structure atom by atom, mostly where the Q-map is highest, and ends with one energy. The network
-    is then trained on all builds so far. There is no bootstrapping: the target of a placement is the lowest energy that
-    any build reached through it, mapped to [-1, 1] by `BuildReplay.targets` when a batch is drawn.
+    is then trained on all builds so far. There is no bootstrapping: the target of a placement is the energy of the build
+    it belongs to, or of a better one known to go through it, mapped to [-1, 1] by `BuildReplay.targets` when a batch
+    is drawn.
 
     Parameters
     ----------
@@ -56,8 +76,8 @@ class ASLA(DQN):
     warmup_episodes
         Random builds before the first update.
     patience
-        After this many episodes for each atom to place without a lower energy, network and replay start afresh, with
-        another warm-up, unless a success was found; None: never.
+        After this many episodes for each atom to place, warm-up not counted, without a lower energy, network and
+        replay start afresh, with another warm-up, unless a success was found; None: never.
     exploration
         The modified ε-greedy policy.
     replay
@@ -71,6 +91,11 @@ class ASLA(DQN):
     policy_kwargs
         More settings of the policy, such as its optimiser.
 
+    Attributes
+    ----------
+    best
+        The build of lowest energy so far, with the network that made it; None before the first.
+
     Raises
     ------
     ValueError
@@ -79,6 +104,7 @@ class ASLA(DQN):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"QMapPolicy": QMapPolicy}
     problem: Problem
+    best: BestBuild | None
     builds: BuildReplay
     rng: np.random.Generator
 
@@ -120,27 +146,36 @@ class ASLA(DQN):
         self.exploration = exploration
         self.replay_settings = replay
         self.augment = augment
+        self.best = None
         self._build: list[int] = []
         self._found = False
-        _check_settings(self)
+        check_settings(self)
         if _init_setup_model:
             self._setup_model()
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed environment and action space; weights have a random stream of their own, global ones are left alone."""
+        if seed is not None:
+            self.action_space.seed(seed)
+            if self.env is not None:
+                self.env.seed(seed)
 
     def _setup_model(self) -> None:
         """Make network, replay and random stream; what a saved model brought along is kept."""
         if "problem" not in vars(self):
-            self.problem = _problem_of(self._vec_env)
+            self.problem = problem_of(self._vec_env)
             self.policy_kwargs = {
                 **self.policy_kwargs,
                 "grid": self.problem.grid,
-                "features_extractor_class": _representation_class(self.representation),
+                "features_extractor_class": representation_class(self.representation),
                 "features_extractor_kwargs": self.representation_kwargs,
                 "network_kwargs": self.network_kwargs,
             }
             self.rng = np.random.default_rng(self.seed)
             symmetries = augmentations(self.problem)[: None if self.augment else 1]
             self.builds = BuildReplay(self.problem, self.replay_settings, symmetries)
-        super()._setup_model()
+        with torch_seeded(self.seed):
+            super()._setup_model()
 
     def _create_aliases(self) -> None:
         """Without bootstrapping there is one network only."""
@@ -169,9 +204,12 @@ class ASLA(DQN):
         Raises
         ------
         ValueError
-            If there is no environment.
+            If there is no environment, it is of another problem, or its calculator fails on the reference structure.
         """
         env = self._vec_env
+        if problem_of(env) != self.problem:
+            raise ValueError("`env` has another problem but must have the one that the agent was made for")
+        env.env_method("check_reference")
         if reset_num_timesteps or self._last_obs is None:  # the environment, which starts a new build
             self._build = []
         callbacks = [ProgressBar(total_episodes)] * progress_bar + as_list(callback)
@@ -248,11 +286,26 @@ class ASLA(DQN):
         ]
         return np.array(actions).reshape(batch_shape), state
 
-    def q_values(self, images: NDArray[Any]) -> NDArray[np.floating]:
-        """Q-values of all actions, shape (batch, actions), of one-hot images (batch, species, x, y[, z])."""
+    def q_values(self, images: NDArray[Any], weights: dict[str, Tensor] | None = None) -> NDArray[np.floating]:
+        """Q-values of all actions.
+
+        Parameters
+        ----------
+        images
+            One-hot images, shape (batch, species, x, y[, z]).
+        weights
+            State of the policy to use instead of the present one, such as that of `best`.
+
+        Returns
+        -------
+        ndarray
+            Shape (batch, actions).
+        """
         self.policy.set_training_mode(False)
         with torch.no_grad():
-            q_values: NDArray[np.floating] = self.policy(torch.as_tensor(images, device=self.device)).cpu().numpy()
+            inputs = torch.as_tensor(images, device=self.device)
+            outputs = self.policy(inputs) if weights is None else functional_call(self.policy, weights, inputs)
+        q_values: NDArray[np.floating] = outputs.cpu().numpy()
         return q_values
 
     def _explore(self, image: np.ndarray, q_values: NDArray[np.floating], legal: NDArray[np.bool_]) -> int:
@@ -270,16 +323,16 @@ class ASLA(DQN):
         return self.env
 
     def _is_stuck(self) -> bool:
-        """Whether the lowest energy has stood for longer than the patience."""
+        """Whether the lowest energy has stood for longer than the patience, since the warm-up at the earliest."""
         if self.patience is None or self._found:
             return False
-        return self.builds.episodes_since_lowest >= self.patience * self.problem.n_to_place
+        episodes = min(self.builds.episodes_since_lowest, len(self.builds) - self.warmup_episodes)
+        return episodes >= self.patience * self.problem.n_to_place
 
     def _start_afresh(self) -> None:
         """Forget all builds and what was learned from them."""
         self.builds.clear()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(self.rng.integers(2**63)))
+        with torch_seeded(int(self.rng.integers(2**63))):
             policy = self.policy_class(
                 self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
             )
@@ -326,7 +379,15 @@ class ASLA(DQN):
         if dones[0]:
             self.builds.add(self._build, infos[0]["energy"])
             self._found |= infos[0]["is_success"]
+            self._keep_if_best(infos[0])
             self._build = []
+
+    def _keep_if_best(self, info: dict[str, Any]) -> None:
+        """Remember the build that ended if none before had so low an energy."""
+        lowest = np.inf if self.best is None else self.best.energy
+        if info["calculator_error"] is None and info["energy"] < lowest:
+            weights = {name: values.detach().clone() for name, values in self.policy.state_dict().items()}
+            self.best = BestBuild(info["placed"], info["energy"], info["energy_above_reference"], weights)
 
     def _on_step(self) -> None:
         """Neither ε nor a target network has a schedule."""
@@ -342,39 +403,3 @@ class ASLA(DQN):
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         self.policy.optimizer.step()
         return float(loss.detach())
-
-
-def _check_settings(model: ASLA) -> None:
-    """Raise ValueError if a number is out of its range."""
-    for name, least in (("batch_size", 1), ("gradient_steps", 0), ("warmup_episodes", 0)):
-        if not getattr(model, name) >= least:
-            raise ValueError(f"`{name}` is {getattr(model, name)} but must be at least {least}")
-    if model.patience is not None and not model.patience >= 1:
-        raise ValueError(f"`patience` is {model.patience} but must be at least 1, or None")
-    if not callable(model.learning_rate) and not 0 < model.learning_rate < np.inf:
-        raise ValueError(f"`learning_rate` is {model.learning_rate} but must be positive and finite")
-    if not model.max_grad_norm > 0:
-        raise ValueError(f"`max_grad_norm` is {model.max_grad_norm} but must be positive")
-    if model.seed is not None and not 0 <= model.seed < 2**32:
-        raise ValueError(f"`seed` is {model.seed} but must lie in [0, 2**32)")
-
-
-def _problem_of(env: VecEnv) -> Problem:
-    """Problem of the only environment."""
-    try:
-        problems = env.get_attr("problem")
-    except AttributeError as error:
-        raise ValueError("`env` has no `problem` but must be an asla_env.AtomPlacementEnv") from error
-    if len(problems) != 1:
-        raise ValueError(f"`env` holds {len(problems)} environments but must hold one")
-    problem: Problem = problems[0]
-    return problem
-
-
-def _representation_class(representation: str | type[Representation]) -> type[Representation]:
-    """Class of a representation given by name."""
-    if isinstance(representation, type):
-        return representation
-    if representation not in REPRESENTATIONS:
-        raise ValueError(f"`representation` is {representation!r} but must be one of {tuple(REPRESENTATIONS)}")
-    return REPRESENTATIONS[representation]

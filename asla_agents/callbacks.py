@@ -26,7 +26,9 @@ class EpisodeCallback(BaseCallback):
 
 
 class ProgressBar(EpisodeCallback):
-    """Show episodes, episodes a second, the best energy above the reference and whether it is a success.
+    """Show episodes, episodes a second, the best energy and whether it is a success.
+
+    The energy is the one above the reference, with its sign, where there is one.
 
     Parameters
     ----------
@@ -38,6 +40,7 @@ class ProgressBar(EpisodeCallback):
         super().__init__()
         self._total = total_episodes
         self._best, self._found, self._episodes = np.inf, 0, 0
+        self._shown = "no energy yet"
 
     def _on_training_start(self) -> None:
         self._bar = tqdm(total=self._total, unit="ep", dynamic_ncols=True, smoothing=0.05)
@@ -45,12 +48,13 @@ class ProgressBar(EpisodeCallback):
     def on_episode(self, info: dict[str, Any]) -> bool:
         """Move the bar by one episode."""
         self._episodes += 1
-        if info["energy_above_reference"] < self._best:
-            self._best = info["energy_above_reference"]
+        if info["calculator_error"] is None and info["energy"] < self._best:
+            self._best, above = info["energy"], info["energy_above_reference"]
+            self._shown = f"best {above:+.2f} eV" if np.isfinite(above) else f"best {self._best:.2f} eV"
         if info["is_success"] and not self._found:
             self._found = self._episodes
         found = f"found at {self._found}" if self._found else "searching"
-        self._bar.set_postfix_str(f"best {self._best:+.2f} eV, {found}")
+        self._bar.set_postfix_str(f"{self._shown}, {found}")
         self._bar.update()
         return True
 
@@ -65,14 +69,12 @@ class EpisodeLog(EpisodeCallback):
     ----------
     path
         The file; lines are appended to what it holds.
-    first_episode
-        Number of the first episode to come.
     """
 
-    def __init__(self, path: Path, first_episode: int = 1) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
-        self._episode = first_episode
+        self._episode = 1
         self._start = time.perf_counter()
 
     def _on_training_start(self) -> None:

@@ -1,6 +1,6 @@
 """The command `asla`."""
 
-import sys
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +51,7 @@ def search_command(
             gradient_steps=gradient_steps,
         )
         result = search(config, out or _new_directory(config), progress_bar=True)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
     _report(result)
 
@@ -83,8 +83,8 @@ def _set_threads(threads: int) -> None:
 def _new_directory(config: SearchConfig) -> Path:
     """Directory under `runs` that is not there yet."""
     stem = f"{config.env_id}_{config.evaluator}_{config.representation}_seed{config.seed}"
-    candidates = (Path("runs") / (stem if not i else f"{stem}_{i}") for i in range(sys.maxsize))
-    return next(path for path in candidates if not path.exists())
+    paths = (Path("runs") / (f"{stem}_{i}" if i else stem) for i in count())
+    return next(path for path in paths if not path.exists())
 
 
 def _report(result: SearchResult) -> None:

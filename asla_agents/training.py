@@ -3,7 +3,7 @@
 import json
 import logging
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,7 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from stable_baselines3.common.callbacks import BaseCallback
 
-from asla_agents.asla import ASLA
+from asla_agents.asla import ASLA, BestBuild
 from asla_agents.callbacks import Checkpoint, EpisodeLog, ProgressBar, StopOnSuccess, save_whole
 from asla_agents.config import SearchConfig
 from asla_env import Evaluator, film, render
@@ -24,7 +24,6 @@ from asla_env.action import ActionMask
 from asla_env.env import AtomPlacementEnv
 from asla_env.observation import one_hot
 
-_REFERENCE_TRIES = 3
 _LIBRARIES = ("asla", "torch", "stable-baselines3", "gymnasium", "ase", "tblite", "numpy")
 _ABOUT = """\
 # {title}
@@ -35,7 +34,7 @@ _ABOUT = """\
 | `episodes.jsonl` | a line for each episode: energy in eV, and above the reference, success, actions, seconds so far |
 | `best.xyz`, `best.traj` | the structure of lowest energy, for any program and for ASE (`ase gui best.traj`) |
 | `best.png` | its picture |
-| `assembly.gif`, `assembly.png` | how it was put together, beside the Q-maps of the network as it is at the end |
+| `assembly.gif`, `assembly.png` | how it was put together, beside the Q-maps of the network that built it |
 | `warnings.log` | why energies failed, if any did |
 | `checkpoint.zip` | agent and builds: `ASLA.load("checkpoint.zip", env=env)`; load only files that you trust |
 """
@@ -52,9 +51,11 @@ class SearchResult:
     episodes
         Episodes that ended.
     best_energy, best_energy_above_reference
-        Lowest energy in eV, and what it lies above the reference; nan if no structure was finished.
+        Lowest energy in eV, and what it lies above the reference; nan if there is none.
     found_at
         First episode whose structure is inside the success window, None if there is none.
+    interrupted
+        Whether an interrupt ended the search.
     """
 
     directory: Path
@@ -62,6 +63,7 @@ class SearchResult:
     best_energy: float
     best_energy_above_reference: float
     found_at: int | None
+    interrupted: bool
 
 
 def search(config: SearchConfig, directory: Path, progress_bar: bool = True) -> SearchResult:
@@ -85,24 +87,26 @@ def search(config: SearchConfig, directory: Path, progress_bar: bool = True) -> 
     ValueError
         If the calculator does not know a species, or fails on the reference structure.
     """
-    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+    is_there = directory.exists()
+    if is_there and not (directory.is_dir() and not any(directory.iterdir())):
         raise FileExistsError(f"`directory` is {directory} but must be a new or an empty directory")
     model = make_model(config, make_env(config))
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=is_there)  # fails if another search took it in the meantime
     _write_about(config, directory)
     log = EpisodeLog(directory / "episodes.jsonl")
     callbacks: list[BaseCallback] = [log, Checkpoint(directory / "checkpoint.zip")]
     callbacks += [StopOnSuccess()] * config.stop_on_success + [ProgressBar(config.episodes)] * progress_bar
+    interrupted = False
     try:
         with _warnings_in(directory / "warnings.log"):
             model.learn(config.episodes, callbacks)
     except KeyboardInterrupt:
+        interrupted = True
         print("interrupted: writing the results")
     save_whole(model, directory / "checkpoint.zip")
-    rows = read_episodes(directory)
-    if any(row["energy"] is not None for row in rows):
-        write_best(min(rows, key=_energy), model, directory)
-    return _summary(rows, directory)
+    if model.best is not None:
+        write_best(model.best, model, directory)
+    return _summary(read_episodes(directory), directory, interrupted)
 
 
 def make_env(config: SearchConfig) -> AtomPlacementEnv:
@@ -116,13 +120,8 @@ def make_env(config: SearchConfig) -> AtomPlacementEnv:
     env = gym.make(config.env_id, evaluator=Evaluator(config.evaluator)).unwrapped
     if not isinstance(env, AtomPlacementEnv):
         raise ValueError(f"`env_id` is {config.env_id!r} but must be the id of an AtomPlacementEnv")
-    reference = env.problem.reference
-    if reference is None or any(np.isfinite(env.reference_energy) for _ in range(_REFERENCE_TRIES)):
-        return env
-    cause = env.evaluator.evaluate(reference).error
-    raise ValueError(
-        f"`evaluator` is {config.evaluator!r} but must be able to compute the reference structure: {cause}"
-    )
+    env.check_reference()
+    return env
 
 
 def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
@@ -144,30 +143,32 @@ def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
 
 
 def read_episodes(directory: Path) -> list[dict[str, Any]]:
-    """Rows of a search's episodes, oldest first."""
+    """Rows of a search's episodes, oldest first; a last line that was cut off is left out."""
     path = directory / "episodes.jsonl"
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines]
 
 
-def write_best(row: dict[str, Any], model: ASLA, directory: Path) -> None:
-    """Write the structure of an episode as files, picture and film, with the Q-maps of a model."""
-    problem, placed = model.problem, row["placed"]
+def write_best(best: BestBuild, model: ASLA, directory: Path) -> None:
+    """Write the best structure as files, picture and film, with the Q-maps of the network that built it."""
+    problem, placed = model.problem, best.placed
     atoms = problem.structure(placed)
-    atoms.calc = SinglePointCalculator(atoms, energy=row["energy"])
+    atoms.calc = SinglePointCalculator(atoms, energy=best.energy)
     write(directory / "best.xyz", atoms, format="extxyz")
     write(directory / "best.traj", atoms)
-    title = f"{problem.name}, {row['energy_above_reference']:+.3f} eV"
-    render.save_structure(directory / "best.png", atoms, problem, energy=row["energy"])
+    above = np.isfinite(best.energy_above_reference)
+    title = f"{problem.name}, " + (f"{best.energy_above_reference:+.3f} eV" if above else f"{best.energy:.3f} eV")
+    render.save_structure(directory / "best.png", atoms, problem, energy=best.energy)
     images = np.array([one_hot(placed[:i], problem) for i in range(len(placed))])
-    q_maps = model.q_values(images).reshape(images.shape)
+    q_maps = model.q_values(images, best.weights).reshape(images.shape)
     masks = _legal_masks(placed, model)
     film.save_film(directory / "assembly.gif", placed, q_maps, problem, masks, title=title)
     film.save_film_strip(directory / "assembly.png", placed, q_maps, problem, masks, title=title)
 
 
-def _legal_masks(placed: list[int], model: ASLA) -> np.ndarray:
+def _legal_masks(placed: Sequence[int], model: ASLA) -> np.ndarray:
     """Legal actions before each placement, shape (steps, actions)."""
     mask, masks = ActionMask(model.problem), []
     for action in placed:
@@ -199,19 +200,15 @@ def _write_about(config: SearchConfig, directory: Path) -> None:
     (directory / "README.md").write_text(_ABOUT.format(title=title), encoding="utf-8")
 
 
-def _summary(rows: list[dict[str, Any]], directory: Path) -> SearchResult:
+def _summary(rows: list[dict[str, Any]], directory: Path, interrupted: bool) -> SearchResult:
     """Lowest energy and first success of the episodes."""
-    best = min(rows, key=_energy, default={"energy": None, "energy_above_reference": None})
+    computed = [row for row in rows if row["energy"] is not None and row["calculator_error"] is None]
+    best = min(computed, key=lambda row: row["energy"], default={"energy": None, "energy_above_reference": None})
     found = next((row["episode"] for row in rows if row["is_success"]), None)
     energy, above = best["energy"], best["energy_above_reference"]
-    return SearchResult(directory, len(rows), _or_nan(energy), _or_nan(above), found)
+    return SearchResult(directory, len(rows), _or_nan(energy), _or_nan(above), found, interrupted)
 
 
 def _or_nan(value: float | None) -> float:
     """Number of a JSON line, which has no nan."""
     return np.nan if value is None else value
-
-
-def _energy(row: dict[str, Any]) -> float:
-    """Energy of an episode in eV, inf without one."""
-    return np.inf if row["energy"] is None else float(row["energy"])

@@ -1,5 +1,7 @@
 """Gymnasium environments for building atomistic structures; importing this package registers their ids."""
 
+import logging
+
 import gymnasium as gym
 
 from asla_env import problems
@@ -9,6 +11,8 @@ from asla_env.grid import Grid
 from asla_env.problem import Problem
 
 __all__ = ["IDS", "AtomPlacementEnv", "Evaluator", "Grid", "Problem", "problems"]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # who wants to see them asks for them
 
 IDS = {
     "ASLA-Graphene-v0": "graphene",

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Self
 
 import numpy as np
+from ase.data import atomic_numbers, covalent_radii
 from numpy.typing import NDArray
 
 from asla_env.problem import Problem
@@ -41,7 +42,7 @@ class ActionMask:
     """Which actions are legal, kept up to date while atoms are placed.
 
     An action is legal if an atom of its species is still to be placed, its pixel is free, no atom is closer than the
-    minimum distance, and some atom is within the maximum distance.
+    minimum distance, and some atom but those of the surroundings is within the maximum distance.
 
     Parameters
     ----------
@@ -56,12 +57,15 @@ class ActionMask:
         self._blocked = np.zeros(shape, dtype=bool)
         no_limit = problem.maximum_distance is None or not len(problem.template)
         self._near = np.full(shape, no_limit)
-        self._bond_lengths = problem.radii()[:, None] + problem.radii()  # [species, species], Å
+        self._radii = problem.radii()[:, None]  # [species, 1], Å
         pixels = problem.template_sites % problem.grid.n_pixels
         self._blocked[:, pixels] = True
-        distances = problem.grid.distances(problem.template.positions)
-        for site, row in zip(problem.template_sites, distances, strict=True):
-            self._add(int(site) // problem.grid.n_pixels, row)
+        for symbol, row in zip(problem.template.symbols, problem.distances(problem.template.positions), strict=True):
+            self._keep_off(symbol, row)
+            self._hold_on(symbol, row)
+        around = problem.surroundings
+        for symbol, row in zip(around.symbols, problem.distances(around.positions), strict=True):
+            self._keep_off(symbol, row)
 
     @property
     def legal(self) -> NDArray[np.bool_]:
@@ -83,15 +87,30 @@ class ActionMask:
             self._near[:] = self._problem.maximum_distance is None
         self._left[species] -= 1
         self._blocked[:, pixel] = True
-        self._add(species, self._problem.grid.distances(self._problem.grid.pixel_positions[pixel, None])[0])
+        symbol, distances = self._problem.species[species], self._distances_from(pixel)
+        self._keep_off(symbol, distances)
+        self._hold_on(symbol, distances)
 
-    def _add(self, species: int, distances: NDArray[np.float64]) -> None:
-        """Apply the distance limits around an atom of a species at these distances from the pixels."""
-        ratios = distances / self._bond_lengths[:, species, None]  # [species, pixel]
+    def _distances_from(self, pixel: int) -> NDArray[np.float64]:
+        """Distances in Å, shape (n_pixels,), from a pixel to every pixel."""
+        shape = self._problem.grid.shape
+        index = np.unravel_index(pixel, shape)
+        window = tuple(slice(n - 1 - i, 2 * n - 1 - i) for n, i in zip(shape, index, strict=True))
+        return np.ravel(self._problem.pixel_distances[window])
+
+    def _keep_off(self, symbol: str, distances: NDArray[np.float64]) -> None:
+        """Block the pixels that are too close to an atom at these distances from the pixels."""
         if self._problem.minimum_distance is not None:
-            self._blocked |= ratios < self._problem.minimum_distance
+            self._blocked |= distances < self._problem.minimum_distance * self._bond_lengths(symbol)
+
+    def _hold_on(self, symbol: str, distances: NDArray[np.float64]) -> None:
+        """Allow the pixels that are close enough to an atom at these distances from the pixels."""
         if self._problem.maximum_distance is not None:
-            self._near |= ratios <= self._problem.maximum_distance
+            self._near |= distances <= self._problem.maximum_distance * self._bond_lengths(symbol)
+
+    def _bond_lengths(self, symbol: str) -> NDArray[np.float64]:
+        """Sum of the covalent radii of each species and of an atom in Å, shape (species, 1)."""
+        return np.asarray(self._radii + covalent_radii[atomic_numbers[symbol]])
 
 
 def action_mask(placed: Iterable[int], problem: Problem) -> NDArray[np.bool_]:

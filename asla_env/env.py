@@ -21,6 +21,7 @@ from asla_env.reward import RewardFunction, reward_function
 from asla_env.text import structure_text
 
 _LOGGER = logging.getLogger(__name__)
+_REFERENCE_TRIES = 3
 
 Observation = NDArray[np.int8]
 
@@ -61,7 +62,8 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         Width in eV per placed atom of the energies that ``"scaled"`` tells apart.
     penalty
         What a structure counts, in eV per placed atom above the reference, if the calculator fails on it or returns an
-        energy further than this from the reference.
+        energy further than this from the reference. Without a reference such a structure has no energy, and the
+        energy is held against that of separate atoms, with this much for each atom.
     invalid_action
         ``"terminate"``: an illegal action ends the episode with reward -1. ``"raise"``: it raises ValueError.
     render_mode
@@ -81,13 +83,14 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         invalid_action: str = "terminate",
         render_mode: str | None = None,
     ) -> None:
-        self.problem = _named_problem(problem) if isinstance(problem, str) else problem
+        self.problem = _as_problem(problem)
         self.evaluator = evaluator if isinstance(evaluator, Evaluator) else Evaluator(evaluator)
         self.render_mode = render_mode
         self._reward = reward_function(reward, reward_window)
         self._penalty = penalty
         self._invalid_action = invalid_action
         self._reference = Evaluation(np.nan, None)
+        self._energies_of_one = dict[str, float]()
         self._empty_mask = ActionMask(self.problem)
         self._check_arguments(reward)
         self.observation_space = spaces.MultiBinary([len(self.problem.species), *self.problem.grid.shape])
@@ -110,6 +113,16 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         if self.problem.reference is not None and not np.isfinite(self._reference.energy):
             self._reference = self.evaluator.evaluate(self.problem.reference)
         return self._reference.energy
+
+    def check_reference(self) -> None:
+        """Raise ValueError if the calculator fails on the reference structure, more than once."""
+        reference = self.problem.reference
+        if reference is None or any(np.isfinite(self.reference_energy) for _ in range(_REFERENCE_TRIES)):
+            return
+        raise ValueError(
+            f"`evaluator` is {self.evaluator.calculator!r} but must be able to compute the reference structure: "
+            f"{self._reference.error}"
+        )
 
     def action_masks(self) -> NDArray[np.int8]:
         """Legal actions as a new array of 0 and 1, shape (n_actions,); all 0 after the end of an episode."""
@@ -179,19 +192,39 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         """Compute the energy of the finished structure and turn it into the reward."""
         n_placed = len(placed)
         reference = self.reference_energy
-        evaluation = self.evaluator.evaluate(self.problem.structure(placed), self.problem.canonical_key(placed))
-        energy, error = evaluation.energy, evaluation.error
-        if error is None and abs(energy - reference) > self._penalty * n_placed:
-            error = f"absurd energy: {energy} eV, {energy - reference:.6g} eV from the reference"
-            _LOGGER.warning("%s", error)
+        atoms = self.problem.structure(placed)
+        evaluation = self.evaluator.evaluate(atoms, self.problem.canonical_key(placed))
+        energy, error = evaluation.energy, evaluation.error or self._absurdity(evaluation.energy, reference, atoms)
         if error is not None:
             energy = reference + self._penalty * n_placed
         elif self._reference.error is not None:
             error = f"the reference could not be computed: {self._reference.error}"
-        usable = error is None or np.isfinite(energy - reference)
-        reward = self._reward(energy, reference, n_placed) if usable else -1.0
+        reward = self._reward(energy, reference, n_placed) if np.isfinite(energy) else -1.0
+        reward = reward if np.isfinite(reward) else -1.0
         self._placed = placed
         return self._end(reward, energy=energy, above=energy - reference, calculator_error=error)
+
+    def _absurdity(self, energy: float, reference: float, atoms: Atoms) -> str | None:
+        """Why an energy in eV cannot be that of a structure; None if it can."""
+        if self.problem.reference is not None:
+            expected, limit, what = reference, self._penalty * self.problem.n_to_place, "the reference"
+        else:
+            expected = sum(self._energy_of_one(symbol) for symbol in atoms.symbols)
+            limit, what = self._penalty * len(atoms), "separate atoms"
+        if not abs(energy - expected) > limit:  # nan, where the calculator fails on what is expected, tells nothing
+            return None
+        error = f"absurd energy: {energy} eV, {energy - expected:.6g} eV from {what}"
+        _LOGGER.warning("%s", error)
+        return error
+
+    def _energy_of_one(self, symbol: str) -> float:
+        """Energy in eV of one atom alone in the cell; nan if the calculator fails on it."""
+        if symbol not in self._energies_of_one:
+            cell, pbc = self.problem.template.cell, self.problem.template.pbc
+            middle = self.problem.grid.positions(self.problem.grid.n_pixels // 2)
+            atom = Atoms([symbol], positions=[middle], cell=cell, pbc=pbc)
+            self._energies_of_one[symbol] = self.evaluator.evaluate(atom).energy
+        return self._energies_of_one[symbol]
 
     def _end(
         self,
@@ -236,11 +269,13 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
             raise ValueError("`problem` leaves no legal pixel for the first atom but must leave at least one")
 
 
-def _named_problem(name: str) -> Problem:
-    """One of the problems of this package."""
-    if name not in PROBLEMS:
-        raise ValueError(f"`problem` is {name!r} but must be a Problem or one of {tuple(PROBLEMS)}")
-    return PROBLEMS[name]()
+def _as_problem(problem: Problem | str) -> Problem:
+    """A problem, or the one of this package that has the name."""
+    if isinstance(problem, Problem):
+        return problem
+    if problem not in PROBLEMS:
+        raise ValueError(f"`problem` is {problem!r} but must be a Problem or one of {tuple(PROBLEMS)}")
+    return PROBLEMS[problem]()
 
 
 def _or_inf(energy: float) -> float:

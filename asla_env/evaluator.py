@@ -93,7 +93,7 @@ class Evaluator:
         return evaluation
 
     def _compute(self, atoms: Atoms) -> Evaluation:
-        calculator = self._live if self._live is not None else self._factory()
+        calculator = self._live if self._live is not None else self._new_calculator()
         self._live = None  # put back only after a success: failed or interrupted, it may be broken
         self.n_computed += 1
         try:
@@ -106,6 +106,14 @@ class Evaluator:
         if hasattr(calculator, "reset"):  # without it, only a new one is sure to remember nothing
             self._live = calculator
         return Evaluation(energy, None)
+
+    def _new_calculator(self) -> Calculator:
+        calculator = self._factory()
+        if not callable(getattr(calculator, "get_potential_energy", None)):
+            raise TypeError(
+                f"`calculator` returned an object of type {type(calculator).__name__} but must return an ASE calculator"
+            )
+        return calculator
 
     def _remember(self, key: bytes, energy: float) -> None:
         self._energies[key] = energy

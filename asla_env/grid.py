@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import permutations, product
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,15 +41,18 @@ class Grid:
     origin: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0))
 
     def __post_init__(self) -> None:
-        shape = tuple(int(n) for n in self.shape)
-        if len(shape) not in (2, 3) or min(shape) < 1 or shape != tuple(self.shape):
-            raise ValueError(f"`shape` is {self.shape} but must be two or three whole numbers of at least 1")
-        periodic = tuple(bool(axis) for axis in self.periodic)
-        if len(periodic) != len(shape):
-            raise ValueError(f"`periodic` is {self.periodic} but must have one entry for each axis of `shape` {shape}")
-        origin = tuple(float(x) for x in self.origin)
-        if len(origin) != 3 or not np.all(np.isfinite(origin)):
-            raise ValueError(f"`origin` is {self.origin} but must be three finite numbers in Å")
+        entries = _entries(self.shape)
+        if len(entries) not in (2, 3) or not all(isinstance(n, Integral) and int(n) >= 1 for n in entries):
+            raise ValueError(f"`shape` is {self.shape!r} but must be two or three whole numbers of at least 1")
+        shape = tuple(int(n) for n in entries)
+        flags = _entries(self.periodic)
+        if len(flags) != len(shape) or not all(flag in (True, False) for flag in flags):
+            raise ValueError(f"`periodic` is {self.periodic!r} but must have one entry for each axis, true or false")
+        periodic = tuple(bool(flag) for flag in flags)
+        origin = tuple(_entries(self.origin))
+        if len(origin) != 3 or not all(isinstance(x, Real) and np.isfinite(float(x)) for x in origin):
+            raise ValueError(f"`origin` is {self.origin!r} but must be three finite numbers in Å")
+        origin = tuple(float(x) for x in origin)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "periodic", periodic)
         object.__setattr__(self, "origin", origin)
@@ -178,9 +183,17 @@ class Symmetry:
         return Symmetry(self.axes, self.signs, tuple(int(a + b) for a, b in zip(self.shift, shift, strict=True)))
 
 
+def _entries(values: Any) -> tuple[Any, ...]:
+    """Entries of a sequence; none of what is no sequence."""
+    return tuple(values) if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else ()
+
+
 def _orthorhombic_lengths(cell: ArrayLike, ndim: int) -> tuple[float, ...]:
     """Lengths in Å of `ndim` orthogonal axes, from lengths or from a matrix of cell vectors."""
-    matrix = np.asarray(cell, dtype=float)
+    try:
+        matrix = np.asarray(cell, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`cell` is {cell!r} but must be {ndim} positive lengths in Å") from error
     if matrix.ndim == 2:
         if matrix.shape[0] != matrix.shape[1] or not np.allclose(matrix, np.diag(np.diag(matrix)), atol=1e-9):
             raise ValueError(f"`cell` is {matrix.tolist()} but must be orthorhombic, with vectors along x, y and z")

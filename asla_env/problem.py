@@ -9,8 +9,10 @@ from typing import Self
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
-from numpy.typing import NDArray
+from ase.geometry import find_mic
+from numpy.typing import ArrayLike, NDArray
 
+from asla_env.checks import check_finished, check_problem, check_types, indices_to_place, is_number
 from asla_env.grid import Grid, Symmetry
 
 _EXACT = 1e-4  # Å; closer than this, two positions count as the same under a symmetry
@@ -62,13 +64,12 @@ class Problem:
     surroundings: Atoms = field(default_factory=Atoms)
 
     def __post_init__(self) -> None:
+        check_types(self)
         for part in fields(self):  # atoms are mutable: keep copies of our own
             if isinstance(getattr(self, part.name), Atoms):
                 object.__setattr__(self, part.name, getattr(self, part.name).copy())
         object.__setattr__(self, "to_place", dict(self.to_place))
-        _check_numbers(self)
-        _check_template(self)
-        _check_reference(self)
+        check_problem(self)
 
     @classmethod
     def from_atoms(
@@ -108,12 +109,8 @@ class Problem:
         ValueError
             If an index is out of range or repeated, or the cell is not orthorhombic along its periodic axes.
         """
-        indices = np.asarray(list(place), dtype=int)
-        if np.any((indices < -len(atoms)) | (indices >= len(atoms))):
-            raise ValueError(f"`place` is {indices.tolist()} but must hold indices of the {len(atoms)} atoms")
-        taken = set((indices % max(len(atoms), 1)).tolist())
-        if len(taken) != len(indices):
-            raise ValueError(f"`place` is {indices.tolist()} but must name each atom once")
+        check_finished(atoms)
+        taken = indices_to_place(place, len(atoms))
         symbols = [atoms.symbols[i] for i in sorted(taken)]
         return cls(
             name=name or atoms.get_chemical_formula(),
@@ -151,6 +148,25 @@ class Problem:
         """The template as action indices ``species * n_pixels + pixel``, in the order of its atoms."""
         channels = np.array([self.species.index(symbol) for symbol in self.template.symbols], dtype=np.int64)
         return channels * self.grid.n_pixels + self.grid.pixels(self.template.positions.reshape(-1, 3))
+
+    def distances(self, positions: ArrayLike) -> NDArray[np.float64]:
+        """Distances in Å, shape (n, n_pixels), from positions of shape (n, 3) to the nearest image of every pixel.
+
+        Images are those of the simulation cell, which may be periodic along an open axis of the grid too.
+        """
+        vectors = self.grid.pixel_positions - np.asarray(positions, dtype=float)[:, None]  # [n, pixel, 3]
+        return self._lengths(vectors)
+
+    @cached_property
+    def pixel_distances(self) -> NDArray[np.float64]:
+        """Distance in Å between the nearest images of two pixels by their steps (i, j[, k]) along each axis.
+
+        Shape (2 x - 1, 2 y - 1[, 2 z - 1]); no step is in the middle.
+        """
+        steps = [np.arange(1 - n, n) * spacing for n, spacing in zip(self.grid.shape, self.grid.spacing, strict=True)]
+        steps += [np.zeros(1)] * (3 - self.grid.ndim)
+        lengths = self._lengths(np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1))
+        return lengths.reshape([2 * n - 1 for n in self.grid.shape])
 
     def radii(self) -> NDArray[np.float64]:
         """Covalent radii in Å, shape (species,)."""
@@ -228,6 +244,11 @@ class Problem:
         off = self.grid.minimum_image(self.template.positions - drawn)
         return len(self.surroundings) == 0 and bool(np.all(np.abs(off) < _EXACT))
 
+    def _lengths(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Lengths in Å, shape (...), of the shortest images of vectors (..., 3), rounded so that mirror images tie."""
+        _, lengths = find_mic(vectors.reshape(-1, 3), self.template.cell, self.template.pbc)
+        return np.asarray(lengths.reshape(vectors.shape[:-1]).round(9))
+
     def _images(self, sites: NDArray[np.int64]) -> NDArray[np.int32]:
         """Sorted sites under each exact permutation, shape (n_permutations, n_sites)."""
         channels, pixels = np.divmod(sites, self.grid.n_pixels)
@@ -276,87 +297,12 @@ def _indices(grid: Grid, pixels: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.stack(np.unravel_index(pixels, grid.shape), axis=-1)
 
 
-def _check_numbers(problem: Problem) -> None:
-    """Raise unless counts, limits and window make sense."""
-    for symbol, count in problem.to_place.items():
-        if atomic_numbers.get(symbol, 0) < 1:  # 0 is X, a dummy
-            raise ValueError(f"`to_place` names the species {symbol!r} but must name chemical elements")
-        if not isinstance(count, int | np.integer) or count < 0:
-            raise ValueError(f"`to_place` asks for {count!r} {symbol} but a count must be a whole number of at least 0")
-    if sum(problem.to_place.values()) == 0:
-        raise ValueError(f"`to_place` is {problem.to_place} but must hold at least one atom: nothing is to be placed")
-    for name in ("minimum_distance", "maximum_distance"):
-        limit = getattr(problem, name)
-        if limit is not None and not (np.isfinite(limit) and limit > 0):
-            raise ValueError(f"`{name}` is {limit} but must be a positive multiple of covalent radii, or None")
-    if problem.minimum_distance and problem.maximum_distance and problem.minimum_distance >= problem.maximum_distance:
-        raise ValueError(
-            f"`minimum_distance` is {problem.minimum_distance} but must be below `maximum_distance`, "
-            f"{problem.maximum_distance}"
-        )
-    if not (np.isfinite(problem.success_window) and problem.success_window > 0):
-        raise ValueError(f"`success_window` is {problem.success_window} eV but must be positive and finite")
-
-
-def _check_template(problem: Problem) -> None:
-    """Raise unless every template atom has a pixel of its own and room is left for the atoms to place."""
-    try:
-        pixels = problem.template_sites % problem.grid.n_pixels
-    except ValueError as error:
-        raise ValueError(f"`template` has an atom outside the grid: {error}") from error
-    values, counts = np.unique(pixels, return_counts=True)
-    if np.any(counts > 1):
-        crowded = _indices(problem.grid, values[counts > 1]).tolist()
-        raise ValueError(f"`template` has two atoms on one pixel, {crowded}, but each must have its own")
-    free = problem.grid.n_pixels - len(pixels)
-    if problem.n_to_place > free:
-        raise ValueError(f"`to_place` holds {problem.n_to_place} atoms but must fit on the {free} free pixels")
-    _check_cell(problem)
-
-
-def _check_cell(problem: Problem) -> None:
-    """Raise unless the template repeats along the periodic axes as the grid does."""
-    for axis, (length, periodic) in enumerate(zip(problem.grid.cell, problem.grid.periodic, strict=True)):
-        vector = np.eye(3)[axis] * length
-        repeats = problem.template.pbc[axis] and np.allclose(problem.template.cell[axis], vector, atol=1e-6)
-        if periodic and not repeats:
-            raise ValueError(
-                f"`template` has cell vector {problem.template.cell[axis].tolist()} Å and pbc "
-                f"{bool(problem.template.pbc[axis])} along axis {axis} but must repeat there every {length} Å as `grid`"
-            )
-
-
-def _check_reference(problem: Problem) -> None:
-    """Raise unless the reference has the atoms of a finished structure in the template's cell."""
-    if problem.reference is None:
-        return
-    expected = problem.template + problem.surroundings
-    expected += Atoms([symbol for symbol, count in problem.to_place.items() for _ in range(count)])
-    if sorted(problem.reference.symbols) != sorted(expected.symbols):
-        raise ValueError(
-            f"`reference` is {problem.reference.symbols} but must have the atoms of a finished structure, "
-            f"{expected.get_chemical_formula()}"
-        )
-    if not np.all(np.isfinite(problem.reference.positions)):
-        raise ValueError("`reference` has a position that is not finite but must have Cartesian coordinates in Å")
-    cell, pbc = problem.reference.cell, problem.reference.pbc
-    if not (np.allclose(cell, problem.template.cell, atol=1e-6) and np.array_equal(pbc, problem.template.pbc)):
-        raise ValueError(
-            f"`reference` has the cell {cell.tolist()} Å and pbc {pbc.tolist()} but must have those of `template`, "
-            f"{problem.template.cell.tolist()} and {problem.template.pbc.tolist()}, for energies to compare"
-        )
-
-
 def _grid_around(atoms: Atoms, spacing: float, shape: tuple[int, ...] | None, margin: float) -> Grid:
     """Grid over the cell along periodic axes and over the atoms and a margin along open ones."""
-    if not len(atoms):
-        raise ValueError("`atoms` is empty but must be a finished structure")
-    if not np.all(np.isfinite(atoms.positions)):
-        raise ValueError("`atoms` has a position that is not finite but must have Cartesian coordinates in Å")
-    if not (np.isfinite(spacing) and spacing > 0):
-        raise ValueError(f"`spacing` is {spacing} Å but must be positive")
-    if not (np.isfinite(margin) and margin >= 0):
-        raise ValueError(f"`margin` is {margin} Å but must be at least 0")
+    if not is_number(spacing) or spacing <= 0:
+        raise ValueError(f"`spacing` is {spacing!r} Å but must be positive")
+    if not is_number(margin) or margin < 0:
+        raise ValueError(f"`margin` is {margin!r} Å but must be at least 0")
     ndim = 2 if np.ptp(atoms.positions[:, 2]) < _EXACT else 3
     if shape is not None and len(shape) != ndim:
         raise ValueError(f"`shape` is {shape} but must have {ndim} entries, one for each axis of the grid")

@@ -2,7 +2,8 @@
 
     python benchmarks/restarts.py ASLA-GrapheneMini-v0 --episodes 1500 --seeds 10 --workers 2 --stop-on-success
 
-A row is written to ``benchmarks/results`` as each restart ends; restarts that are there already are not run again.
+A row is written to ``benchmarks/results`` as each restart ends; restarts that are there already, with the very same
+settings, are not run again.
 """
 
 import json
@@ -35,7 +36,7 @@ def main(
 ) -> None:
     """Run the restarts that are missing, then print the table."""
     path = RESULTS / f"restarts_{env_id}_{evaluator}_{representation}_{episodes}.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    old = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     configs = [
         SearchConfig(
             env_id=env_id,
@@ -46,20 +47,27 @@ def main(
             stop_on_success=stop_on_success,
         )
         for seed in range(seeds)
-        if seed not in {row["seed"] for row in rows}
     ]
+    wanted = [settings(config) for config in configs]
+    rows = [row for row in old if row["settings"] in wanted]
+    missing = [config for config in configs if settings(config) not in [row["settings"] for row in rows]]
     with ProcessPoolExecutor(workers) as pool:
-        for future in as_completed([pool.submit(restart, config) for config in configs]):
+        for future in as_completed([pool.submit(restart, config) for config in missing]):
             rows.append(future.result())
             with path.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             print(rows[-1], flush=True)
-    report([row for row in rows if row["seed"] < seeds])
+    report(rows)
     if not stop_on_success:
-        compare([row for row in rows if row["seed"] < seeds], random_energies(env_id, evaluator))
+        compare(rows, random_energies(env_id, evaluator))
 
 
-def restart(config: SearchConfig) -> dict[str, float | int | None]:
+def settings(config: SearchConfig) -> dict:
+    """Settings of a restart as they stand in its row."""
+    return config.model_dump(mode="json")
+
+
+def restart(config: SearchConfig) -> dict:
     """One search; its row."""
     torch.set_num_threads(1)
     start = time.perf_counter()
@@ -74,6 +82,7 @@ def restart(config: SearchConfig) -> dict[str, float | int | None]:
         "best_above_reference": round(result.best_energy_above_reference, 4),
         "median_last_100": round(float(np.median(energies[-100:])), 3),
         "time_s": round(time.perf_counter() - start, 1),
+        "settings": settings(config),
     }
 
 

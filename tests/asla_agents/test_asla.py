@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import random
 from dataclasses import replace
 
 import gymnasium as gym
@@ -18,7 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from asla_agents import ASLA
 from asla_agents.callbacks import Checkpoint
-from asla_agents.exploration import Exploration
+from asla_agents.exploration import Exploration, greedy
 from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import REPRESENTATIONS, Gaussian
@@ -414,10 +415,11 @@ def test_draws_from_the_global_random_states_elsewhere_do_not_change_a_search():
 
 
 def test_a_search_does_not_touch_the_global_random_states():
-    model = make_model(flat_env(), patience=3)
-    before = torch.get_rng_state()
-    model.learn(8)
-    assert torch.equal(torch.get_rng_state(), before)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
+    make_model(flat_env(), patience=3).learn(8)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    np.testing.assert_equal(np.random.get_state(), before[2])  # noqa: NPY002
 
 
 def test_a_progress_bar_and_a_logger_do_not_change_a_search(tmp_path, capsys):
@@ -437,10 +439,10 @@ def flat_env(n_atoms=1) -> AtomPlacementEnv:
     return make_env(make_problem(to_place={"C": n_atoms}), lambda _: 1.0)
 
 
-@pytest.mark.parametrize(("patience", "n_left"), [(3, [1, 2, 3, 0, 1, 2, 3, 0]), (None, [1, 2, 3, 4, 5, 6, 7, 8])])
+@pytest.mark.parametrize(("patience", "n_left"), [(3, [1, 2, 3, 4, 0, 1, 2, 3, 4, 0]), (None, list(range(1, 11)))])
 def test_without_a_lower_energy_builds_are_forgotten_after_the_patience(patience, n_left):
-    model = make_model(flat_env(), patience=patience)
-    assert [len(model.learn(1).builds) for _ in range(8)] == n_left
+    model = make_model(flat_env(), patience=patience, warmup_episodes=2)
+    assert [len(model.learn(1).builds) for _ in range(10)] == n_left
 
 
 def test_the_network_starts_afresh_too_from_other_weights():
@@ -458,8 +460,14 @@ def test_the_network_starts_afresh_too_from_other_weights():
 
 
 def test_the_patience_counts_for_each_atom_to_place():
-    model = make_model(flat_env(n_atoms=3), patience=2)
+    model = make_model(flat_env(n_atoms=3), patience=2, warmup_episodes=0)
     assert [len(model.learn(1).builds) for _ in range(8)] == [1, 2, 3, 4, 5, 6, 0, 1]
+
+
+@pytest.mark.parametrize("n_atoms", [1, 2])
+def test_a_small_problem_is_learned_from_too_with_the_default_settings(n_atoms):
+    model = ASLA("QMapPolicy", flat_env(n_atoms), seed=0).learn(70)
+    assert model._n_updates >= 3 * 18
 
 
 def test_once_the_structure_is_found_nothing_is_forgotten():
@@ -586,7 +594,7 @@ def test_an_interrupt_inside_the_calculator_leaves_a_search_that_can_go_on():
     calls = itertools.count(1)
 
     def energy(atoms):
-        if next(calls) == 4:
+        if next(calls) == 5:
             raise KeyboardInterrupt
         return distances_sum(atoms)
 
@@ -751,3 +759,51 @@ def test_an_unknown_policy_is_refused_and_a_class_taken():
     with pytest.raises(ValueError, match="MlpPolicy"):
         ASLA("MlpPolicy", make_env(), **SETTINGS)
     assert same_search(ASLA(QMapPolicy, make_env(), **SETTINGS).learn(4), searched(4))
+
+
+# The best build
+
+
+def test_the_best_build_is_kept_when_the_agent_starts_afresh():
+    model = searched(30, patience=1)
+    assert len(model.builds) < 30
+    assert model.best.energy == distances_sum(model.problem.structure(model.best.placed))
+    before = model.best
+    assert model.learn(20).best.energy <= before.energy
+
+
+def test_the_best_build_comes_with_the_network_that_made_it(tmp_path):
+    exploration = Exploration(epsilon=0.0, top_probability=0.0, visit_penalty=0.0)
+    model = searched(30, exploration=exploration, warmup_episodes=1)
+    placed = model.best.placed
+    images = np.array([one_hot(placed[:i], model.problem) for i in range(len(placed))])
+    again = loaded(model, tmp_path / "model.zip").q_values(images, model.best.weights)
+    masks = [action_mask(placed[:i], model.problem) for i in range(len(placed))]
+    assert [greedy(q, mask) for q, mask in zip(again, masks, strict=True)] == list(placed)
+
+
+def test_an_energy_that_the_calculator_did_not_compute_is_never_the_best():
+    def fail(_):
+        raise RuntimeError("no convergence")
+
+    assert searched(5, make_env(make_problem(), fail)).best is None
+
+
+def test_an_environment_with_another_problem_is_refused():
+    model = make_model()
+    model.set_env(make_env(make_problem(to_place={"C": 2})))
+    with pytest.raises(ValueError, match="`env` has another problem but must have the one"):
+        model.learn(1)
+    model.set_env(make_env(make_problem()))
+    assert len(model.learn(1).builds) == 1
+
+
+def test_a_calculator_that_fails_on_the_reference_is_refused_before_the_search():
+    problem = make_problem()
+    problem = replace(problem, reference=problem.structure([1, 2, 3, 4]))
+
+    def fail(_):
+        raise RuntimeError("no licence")
+
+    with pytest.raises(ValueError, match=r"`evaluator` is .* RuntimeError: no licence"):
+        make_model(make_env(problem, fail)).learn(1)

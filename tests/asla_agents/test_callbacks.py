@@ -131,13 +131,6 @@ def test_a_number_that_is_none_is_null_in_the_log(tmp_path):
     assert row["calculator_error"] == "no convergence"
 
 
-def test_a_log_goes_on_where_another_one_ended(tmp_path):
-    path = tmp_path / "episodes.jsonl"
-    end_episode(EpisodeLog(path), info_of())
-    end_episode(EpisodeLog(path, first_episode=2), info_of())
-    assert [row["episode"] for row in rows_of(path)] == [1, 2]
-
-
 # Checkpoints
 
 
@@ -177,12 +170,24 @@ def test_a_failed_save_leaves_the_old_file_whole(tmp_path):
 
 def test_the_bar_shows_the_best_energy_and_the_first_success(capsys):
     bar = started_bar(4)
-    for above, is_success in ((5.0, False), (np.nan, False), (1.25, True), (0.5, True)):
-        assert end_episode(bar, info_of(above=above, is_success=is_success))
+    for above, is_success in ((5.0, False), (np.inf, False), (1.25, True), (0.5, True)):
+        assert end_episode(bar, info_of(above - 8, above, is_success=is_success))
     bar.on_training_end()
     last = capsys.readouterr().err.rsplit("\r", 1)[-1]
     assert "4/4" in last
     assert "best +0.50 eV, found at 3" in last
+
+
+def test_without_a_reference_the_bar_shows_the_energy_itself(capsys):
+    bar = started_bar(4)
+    end_episode(bar, info_of(-8.25, np.inf))
+    assert "best -8.25 eV, searching" in capsys.readouterr().err
+
+
+def test_the_bar_leaves_out_energies_that_the_calculator_did_not_compute(capsys):
+    bar = started_bar(4)
+    end_episode(bar, info_of(-8.0, 2.0, calculator_error="no convergence"))
+    assert "no energy yet, searching" in capsys.readouterr().err
 
 
 def test_the_bar_says_that_it_is_searching_until_then(capsys):

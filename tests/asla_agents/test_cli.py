@@ -57,7 +57,7 @@ def recorded(monkeypatch):
 
     def search(config, directory, progress_bar):
         calls.append((config, directory))
-        return SearchResult(directory, config.episodes, -44.0982, 50.5, None)
+        return SearchResult(directory, config.episodes, -44.0982, 50.5, None, interrupted=False)
 
     monkeypatch.setattr(cli, "search", search)
     return calls
@@ -129,7 +129,7 @@ def test_a_path_is_printed_as_it_is(recorded, tmp_path):
 
 @pytest.mark.parametrize(("found_at", "text"), [(None, "not found"), (1, "found in episode 1")])
 def test_the_report_says_when_the_structure_was_found(found_at, text, capsys):
-    cli._report(SearchResult(Path("out"), 9, -198.6, -0.0312, found_at))
+    cli._report(SearchResult(Path("out"), 9, -198.6, -0.0312, found_at, interrupted=False))
     assert capsys.readouterr().out == (
         f"9 episodes, {text}\nbest energy -198.6000 eV, -0.0312 eV from the reference\nresults in out\n"
     )

@@ -17,8 +17,9 @@ from asla_agents import ASLA, training
 from asla_agents.config import SearchConfig
 from asla_agents.exploration import Exploration
 from asla_agents.replay import ReplaySettings
-from asla_agents.training import SearchResult, make_env, read_episodes, search
-from asla_env import Grid, Problem, calculators
+from asla_agents.representations import REPRESENTATIONS
+from asla_agents.training import SearchResult, make_env, make_model, read_episodes, search
+from asla_env import IDS, Grid, Problem, calculators
 from asla_env.action import action_mask
 from asla_env.problems import PROBLEMS
 
@@ -317,3 +318,17 @@ def test_every_setting_reaches_the_agent():
         assert getattr(model, name) == settings[name]
     assert model.policy.features_extractor.beta_1 == 0.5
     assert model.replay_settings.n_best == 7
+
+
+@pytest.mark.parametrize("env_id", list(IDS))
+@pytest.mark.parametrize("representation", list(REPRESENTATIONS))
+def test_every_problem_goes_with_every_representation(env_id, representation):
+    config = SearchConfig(env_id=env_id, representation=representation)
+    model = make_model(config, gym.make(env_id).unwrapped)
+    observation, _ = gym.make(env_id).reset()
+    assert model.q_values(observation[None]).shape == (1, model.problem.n_actions)
+
+
+def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
+    (tmp_path / "episodes.jsonl").write_text('{"episode": 1}\n{"episode": 2}\n{"epis')
+    assert [row["episode"] for row in read_episodes(tmp_path)] == [1, 2]

@@ -8,7 +8,7 @@ import pytest
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 from ase.geometry import get_distances
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from asla_env import Grid, Problem
@@ -172,12 +172,14 @@ def problems(draw: st.DrawFn) -> Problem:
     lengths = np.ones(3)
     lengths[: len(shape)] = grid.cell
     pbc = (*periodic, False)[:3]
+    minimum_distance = draw(st.sampled_from([None, 0.4, 0.7]))
+    assume(np.all(lengths[list(pbc)] > 1.6 * (minimum_distance or 0.0)))  # no atom meets its own image
     return Problem(
         name="random",
         grid=grid,
         template=Atoms(symbols, positions + jitter.reshape(-1, 3), cell=lengths, pbc=pbc),
         to_place=draw(st.dictionaries(st.sampled_from(["C", "H", "O"]), st.integers(1, 2), min_size=1)),
-        minimum_distance=draw(st.sampled_from([None, 0.4, 0.7])),
+        minimum_distance=minimum_distance,
         maximum_distance=draw(st.sampled_from([None, 1.3, 2.0])),
     )
 
@@ -236,3 +238,28 @@ def test_the_mask_of_a_structure_does_not_depend_on_the_order_of_its_atoms(
         placed.append(int(random.choice(np.flatnonzero(mask.legal))))
         mask.place(placed[-1])
     np.testing.assert_array_equal(action_mask(random.sample(placed, len(placed)), problem), mask.legal)
+
+
+def test_atoms_around_the_image_keep_others_away_but_do_not_hold_them() -> None:
+    cell, grid = (20, 9, 9), Grid((40, 1), (20.0, 9.0), (False, False))
+    atoms = Atoms("C", [(0, 0, 0)], cell=cell)
+    around = Atoms("C", [(1.5, 0, 0)], cell=cell)
+    assert legal_pixels(Problem("row", grid, atoms, {"C": 1})) == [3]
+    assert legal_pixels(Problem("row", grid, atoms, {"C": 1}, surroundings=around)) == []
+
+
+def test_images_of_a_cell_that_repeats_along_an_open_axis_count() -> None:
+    grid = Grid((10, 1), (5.0, 9.0), (False, False))
+    atoms = Atoms("C", [(0, 0, 0)], cell=(5, 9, 9))
+    assert legal_pixels(Problem("row", grid, atoms, {"C": 1})) == [3]
+    atoms.pbc = (True, False, False)
+    assert legal_pixels(Problem("row", grid, atoms, {"C": 1})) == [3, 7]
+
+
+def test_the_distance_of_two_pixels_is_that_of_their_positions() -> None:
+    atoms = Atoms("C", [(0.1, 0.2, 0)], cell=(4, 3.5, 5), pbc=(True, True, False))
+    problem = Problem("test", Grid((8, 7, 3), (4.0, 3.5, 1.0), (True, False, False)), atoms, {"C": 1})
+    for pixel in range(problem.grid.n_pixels):
+        window = ActionMask(problem)._distances_from(pixel)
+        expected = problem.distances(problem.grid.positions(pixel)[None])[0]
+        np.testing.assert_allclose(window, expected, atol=1e-8)

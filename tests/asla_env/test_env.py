@@ -485,12 +485,27 @@ def test_without_a_reference_a_failure_has_no_energy_and_the_lowest_reward(answe
     assert build(env, 3, 6)[0] == 4.0
 
 
-@pytest.mark.parametrize("reward", ["scaled", "energy"])
-def test_until_the_reference_can_be_computed_every_episode_is_penalised(reward: str) -> None:
+def test_without_a_reference_an_absurd_energy_is_one_far_from_separate_atoms() -> None:
+    reward, info = build(AtomPlacementEnv(row(reference=None), answering(-2.8e6, -5.0), reward="energy"), 3, 6)
+    assert "absurd energy: -2800000.0 eV" in info["calculator_error"]
+    assert (reward, info["energy"]) == (-1.0, np.inf)
+    reward, info = build(AtomPlacementEnv(row(reference=None), answering(-12.0, -5.0), reward="energy"), 3, 6)
+    assert (reward, info["energy"], info["calculator_error"]) == (6.0, -12.0, None)
+
+
+def test_the_reference_is_checked_by_the_name_of_the_calculator_and_the_cause() -> None:
+    AtomPlacementEnv(row(), answering(OSError("busy"), -10.0)).check_reference()  # a failure may pass
+    env = AtomPlacementEnv(row(), answering(*[OSError("no scratch")] * 3))
+    with pytest.raises(ValueError, match=r"`evaluator` is .* reference structure: OSError: no scratch"):
+        env.check_reference()
+
+
+@pytest.mark.parametrize(("reward", "without"), [("scaled", -1.0), ("energy", 4.5)])
+def test_until_the_reference_can_be_computed_a_reward_that_needs_it_is_the_lowest(reward: str, without: float) -> None:
     env = AtomPlacementEnv(row(), answering(OSError("no scratch"), -9.0, OSError("no scratch"), -10.0), reward=reward)
     for _ in range(2):
         given, info = build(env, 3, 6)
-        assert given == -1.0
+        assert given == without
         assert info["calculator_error"] == "the reference could not be computed: OSError: no scratch"
         assert info["energy"] == -9.0
         assert info["energy_above_reference"] == np.inf

@@ -294,3 +294,8 @@ def test_importing_it_imports_neither_torch_nor_tblite() -> None:
     code = "import sys, asla_env.evaluator; print(sorted({'torch', 'tblite'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_factory_that_makes_no_calculator_is_an_error() -> None:
+    with pytest.raises(TypeError, match=r"`calculator` returned .* type NoneType but must return an ASE calculator"):
+        Evaluator(lambda: None).evaluate(Atoms("C"))

@@ -338,7 +338,7 @@ def test_wrong_numbers_are_refused(changes, message):
     ("template", "message"),
     [
         (carbon((0, 2.8, 0)), r"`template` has an atom outside the grid: .*2.8.* between 0.000 and 2.500 Å"),
-        (carbon((0, np.nan, 0)), "`template` has an atom outside the grid: .* not finite"),
+        (carbon((0, np.nan, 0)), "`template` has a position or a cell that is not finite"),
         (carbon((1, 1, 0), (1.1, 1, 0)), r"`template` has two atoms on one pixel, \[\[2, 2\]\], but each must have"),
         (carbon((0, 0, 0), cell=(4.1, 3, 8)), r"`template` has cell vector \[4.1, .* must repeat there every 4.0 Å"),
         (carbon((0, 0, 0), cell=[(4, 0.1, 0), (0, 3, 0), (0, 0, 8)]), r"`template` has cell vector \[4.0, 0.1"),
@@ -360,7 +360,7 @@ def test_along_an_open_axis_the_simulation_cell_is_free():
     [
         (carbon((0, 0, 0)), "`reference` is C but must have the atoms of a finished structure, C3"),
         (Atoms("C2O", cell=CELL, pbc=(1, 1, 0)), "`reference` is C2O but must have the atoms .*, C3"),
-        (carbon((0, 0, 0), (1, 0, 0), (np.inf, 0, 0)), "`reference` has a position that is not finite"),
+        (carbon((0, 0, 0), (1, 0, 0), (np.inf, 0, 0)), "`reference` has a position or a cell that is not finite"),
         (Atoms("C3"), r"`reference` has the cell .* and pbc \[False, .* but must have those of `template`"),
         (Atoms("C3", cell=CELL, pbc=True), r"`reference` has the cell .* pbc \[True, True, True\] but must have"),
     ],
@@ -403,7 +403,7 @@ PAIR = carbon((0, 0, 0), (1.5, 0, 0))
         (PAIR, {"shape": (4, 0)}, r"`shape` is \(4, 0\) but must be .* at least 1"),
         (PAIR, {"spacing": 2.0, "shape": (1, 1)}, "`to_place` holds 1 atoms but must fit on the 0 free pixels"),
         (Atoms(), {"place": []}, "`atoms` is empty but must be a finished structure"),
-        (carbon((0, 0, 0), (np.nan, 0, 0)), {}, "`atoms` has a position that is not finite"),
+        (carbon((0, 0, 0), (np.nan, 0, 0)), {}, "`atoms` has a position or a cell that is not finite"),
         (carbon((0, 0, 0), (1, 0, 0), cell=[(4, 1, 0), (0, 3, 0), (0, 0, 8)]), {}, "`atoms` has the cell .* ortho"),
         (carbon((0, 0, 0), (1, 0, 0), cell=(0, 0, 0), pbc=False), {"margin": 0.0}, "`cell` is .* positive lengths"),
     ],
@@ -411,3 +411,55 @@ PAIR = carbon((0, 0, 0), (1.5, 0, 0))
 def test_from_atoms_refuses_what_makes_no_problem(atoms, arguments, message):
     with pytest.raises(ValueError, match=message):
         Problem.from_atoms(atoms, **({"place": [1]} | arguments))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"grid": (4, 4)}, TypeError, "`grid` is of type tuple but must be a Grid"),
+        ({"template": None}, TypeError, "`template` is of type NoneType but must be ase.Atoms"),
+        ({"to_place": "C2"}, TypeError, "`to_place` is of type str but must be a mapping"),
+        ({"to_place": ["C", "C"]}, TypeError, "`to_place` is of type list but must be a mapping"),
+        ({"reference": "graphene.xyz"}, TypeError, "`reference` is of type str but must be ase.Atoms or None"),
+        ({"success_window": None}, ValueError, "`success_window` is None eV but must be positive and finite"),
+        ({"minimum_distance": "a"}, ValueError, "`minimum_distance` is 'a' but must be a positive multiple"),
+        ({"surroundings": carbon((np.nan, 0, 0))}, ValueError, "`surroundings` has a position or a cell .* not finite"),
+        ({"template": Atoms("X", cell=CELL, pbc=(1, 1, 0))}, ValueError, "`template` is X but must be of chemical"),
+    ],
+)
+def test_a_part_of_the_wrong_kind_is_refused(changes, error, message):
+    with pytest.raises(error, match=message):
+        problem(**changes)
+
+
+@pytest.mark.parametrize(("set_values", "what"), [("magnetic_moments", "magnetic moments"), ("charges", "charges")])
+def test_charges_and_moments_of_single_atoms_are_refused(set_values, what):
+    atoms = carbon((0, 0, 0), (1.5, 0, 0))
+    getattr(atoms, f"set_initial_{set_values}")([0.0, 1.0])
+    with pytest.raises(ValueError, match=rf"`atoms` has the initial {what} \[0.0, 1.0\] but must have none"):
+        Problem.from_atoms(atoms, [1])
+
+
+@pytest.mark.parametrize(
+    ("place", "error", "message"),
+    [
+        (1, TypeError, "`place` is 1 but must be a sequence of indices"),
+        ([False, True], TypeError, r"`place` is \[False, True\] but must hold whole numbers"),
+        ([1.7], TypeError, r"`place` is \[1.7\] but must hold whole numbers"),
+    ],
+)
+def test_indices_of_the_wrong_kind_are_refused(place, error, message):
+    with pytest.raises(error, match=message):
+        Problem.from_atoms(PAIR, place)
+
+
+def test_a_structure_by_the_name_of_its_file_is_refused():
+    with pytest.raises(TypeError, match=r"`atoms` is of type str but must be ase\.Atoms"):
+        Problem.from_atoms("benzene.xyz", [1])
+
+
+def test_an_atom_may_not_meet_its_own_image():
+    cell = (0.8, 4.0, 5.0)
+    atoms = Atoms("C", cell=cell, pbc=(True, True, False))
+    with pytest.raises(ValueError, match=r"`template` repeats every 0\.8 Å but must leave at least 1\.06 Å"):
+        Problem("test", Grid((4, 20), cell[:2], (True, True)), atoms, {"C": 1}, maximum_distance=None)

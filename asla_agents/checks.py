@@ -1,0 +1,50 @@
+"""What an agent's settings and environment must fulfil; every rule that is broken is a ValueError."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+
+from asla_agents.representations import REPRESENTATIONS, Representation
+from asla_env.problem import Problem
+
+if TYPE_CHECKING:
+    from asla_agents.asla import ASLA
+
+
+def check_settings(model: ASLA) -> None:
+    """Raise ValueError if a number is out of its range."""
+    for name, least in (("batch_size", 1), ("gradient_steps", 0), ("warmup_episodes", 0)):
+        if not getattr(model, name) >= least:
+            raise ValueError(f"`{name}` is {getattr(model, name)} but must be at least {least}")
+    if model.patience is not None and not model.patience >= 1:
+        raise ValueError(f"`patience` is {model.patience} but must be at least 1, or None")
+    if not callable(model.learning_rate) and not 0 < model.learning_rate < np.inf:
+        raise ValueError(f"`learning_rate` is {model.learning_rate} but must be positive and finite")
+    if not model.max_grad_norm > 0:
+        raise ValueError(f"`max_grad_norm` is {model.max_grad_norm} but must be positive")
+    if model.seed is not None and not 0 <= model.seed < 2**32:
+        raise ValueError(f"`seed` is {model.seed} but must lie in [0, 2**32)")
+
+
+def problem_of(env: VecEnv) -> Problem:
+    """Problem of the only environment."""
+    try:
+        problems = env.get_attr("problem")
+    except AttributeError as error:
+        raise ValueError("`env` has no `problem` but must be an asla_env.AtomPlacementEnv") from error
+    if len(problems) != 1:
+        raise ValueError(f"`env` holds {len(problems)} environments but must hold one")
+    problem: Problem = problems[0]
+    return problem
+
+
+def representation_class(representation: str | type[Representation]) -> type[Representation]:
+    """Class of a representation given by name."""
+    if isinstance(representation, type):
+        return representation
+    if representation not in REPRESENTATIONS:
+        raise ValueError(f"`representation` is {representation!r} but must be one of {tuple(REPRESENTATIONS)}")
+    return REPRESENTATIONS[representation]

@@ -1,0 +1,169 @@
+"""What a problem must fulfil; every rule that is broken is a ValueError or a TypeError with the value and the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
+
+from asla_env.grid import Grid
+
+if TYPE_CHECKING:
+    from asla_env.problem import Problem
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite real number."""
+    return isinstance(value, Real) and bool(np.isfinite(float(value)))
+
+
+def check_types(problem: Problem) -> None:
+    """Raise TypeError if a part of a problem is no such part."""
+    kinds: dict[str, tuple[type | tuple[type, ...], str]] = {
+        "grid": (Grid, "a Grid"),
+        "template": (Atoms, "ase.Atoms, without atoms if nothing is given"),
+        "to_place": (Mapping, "a mapping from species to count, such as {'C': 2}"),
+        "reference": ((Atoms, type(None)), "ase.Atoms or None"),
+        "surroundings": (Atoms, "ase.Atoms"),
+    }
+    for name, (kind, description) in kinds.items():
+        if not isinstance(getattr(problem, name), kind):
+            given = type(getattr(problem, name)).__name__
+            raise TypeError(f"`{name}` is of type {given} but must be {description}")
+
+
+def check_problem(problem: Problem) -> None:
+    """Raise ValueError if the parts of a problem are impossible or contradict each other."""
+    _check_counts(problem)
+    _check_limits(problem)
+    for name in ("template", "reference", "surroundings"):
+        if getattr(problem, name) is not None:
+            _check_atoms(name, getattr(problem, name))
+    _check_template(problem)
+    _check_cell(problem)
+    _check_reference(problem)
+
+
+def check_finished(atoms: Atoms) -> None:
+    """Raise unless these are the atoms of a finished structure."""
+    if not isinstance(atoms, Atoms):
+        raise TypeError(f"`atoms` is of type {type(atoms).__name__} but must be ase.Atoms: see `ase.io.read`")
+    if not len(atoms):
+        raise ValueError("`atoms` is empty but must be a finished structure")
+    _check_atoms("atoms", atoms)
+
+
+def indices_to_place(place: Sequence[int], n_atoms: int) -> set[int]:
+    """Indices in [0, n_atoms) of the atoms to place; raises unless each is a whole number in range, named once."""
+    try:
+        indices = list(place)
+    except TypeError as error:
+        raise TypeError(f"`place` is {place!r} but must be a sequence of indices of atoms") from error
+    if not all(isinstance(i, Integral) and not isinstance(i, bool | np.bool_) for i in indices):
+        raise TypeError(f"`place` is {indices} but must hold whole numbers, the indices of atoms")
+    if not all(-n_atoms <= i < n_atoms for i in indices):
+        raise ValueError(f"`place` is {indices} but must hold indices of the {n_atoms} atoms")
+    taken = {int(i) % n_atoms for i in indices}
+    if len(taken) != len(indices):
+        raise ValueError(f"`place` is {indices} but must name each atom once")
+    return taken
+
+
+def _check_counts(problem: Problem) -> None:
+    """Raise unless elements and whole numbers of them are to be placed."""
+    for symbol, count in problem.to_place.items():
+        if atomic_numbers.get(symbol, 0) < 1:  # 0 is X, a dummy
+            raise ValueError(f"`to_place` names the species {symbol!r} but must name chemical elements")
+        if not isinstance(count, Integral) or count < 0:
+            raise ValueError(f"`to_place` asks for {count!r} {symbol} but a count must be a whole number of at least 0")
+    if sum(problem.to_place.values()) == 0:
+        raise ValueError(f"`to_place` is {problem.to_place} but must hold at least one atom: nothing is to be placed")
+
+
+def _check_limits(problem: Problem) -> None:
+    """Raise unless distance limits and success window make sense."""
+    low, high = problem.minimum_distance, problem.maximum_distance
+    for name, limit in (("minimum_distance", low), ("maximum_distance", high)):
+        if limit is not None and not (is_number(limit) and limit > 0):
+            raise ValueError(f"`{name}` is {limit!r} but must be a positive multiple of covalent radii, or None")
+    if low is not None and high is not None and low >= high:
+        raise ValueError(f"`minimum_distance` is {low} but must be below `maximum_distance`, {high}")
+    if not (is_number(problem.success_window) and problem.success_window > 0):
+        raise ValueError(f"`success_window` is {problem.success_window!r} eV but must be positive and finite")
+
+
+def _check_atoms(name: str, atoms: Atoms) -> None:
+    """Raise unless atoms are elements at finite positions, without charges and moments of their own.
+
+    Those of single atoms cannot be kept: atoms that are placed would have none, and energies would not compare.
+    """
+    if not (np.all(np.isfinite(atoms.positions)) and np.all(np.isfinite(atoms.cell.array))):
+        raise ValueError(f"`{name}` has a position or a cell that is not finite but must have coordinates in Å")
+    if np.any(atoms.numbers < 1):
+        raise ValueError(f"`{name}` is {atoms.symbols} but must be of chemical elements")
+    for what, values in (
+        ("magnetic moments", atoms.get_initial_magnetic_moments()),
+        ("charges", atoms.get_initial_charges()),
+    ):
+        if np.any(values):
+            raise ValueError(
+                f"`{name}` has the initial {what} {values.tolist()} but must have none: set them in the calculator"
+            )
+
+
+def _check_template(problem: Problem) -> None:
+    """Raise unless every template atom has a pixel of its own and room is left for the atoms to place."""
+    try:
+        pixels = problem.template_sites % problem.grid.n_pixels
+    except ValueError as error:
+        raise ValueError(f"`template` has an atom outside the grid: {error}") from error
+    values, counts = np.unique(pixels, return_counts=True)
+    if np.any(counts > 1):
+        crowded = np.transpose(np.unravel_index(values[counts > 1], problem.grid.shape)).tolist()
+        raise ValueError(f"`template` has two atoms on one pixel, {crowded}, but each must have its own")
+    free = problem.grid.n_pixels - len(pixels)
+    if problem.n_to_place > free:
+        raise ValueError(f"`to_place` holds {problem.n_to_place} atoms but must fit on the {free} free pixels")
+
+
+def _check_cell(problem: Problem) -> None:
+    """Raise unless the template repeats along the periodic axes as the grid does, and no atom meets its own image."""
+    cell, pbc = problem.template.cell, problem.template.pbc
+    for axis, (length, periodic) in enumerate(zip(problem.grid.cell, problem.grid.periodic, strict=True)):
+        vector = np.eye(3)[axis] * length
+        if periodic and not (pbc[axis] and np.allclose(cell[axis], vector, atol=1e-6)):
+            raise ValueError(
+                f"`template` has cell vector {cell[axis].tolist()} Å and pbc {bool(pbc[axis])} along axis {axis} "
+                f"but must repeat there every {length} Å as `grid`"
+            )
+    lengths = cell.lengths()[pbc]
+    radius = max(covalent_radii[atomic_numbers[symbol]] for symbol, count in problem.to_place.items() if count)
+    least = 2 * radius * (problem.minimum_distance or 0.0)
+    if np.any(lengths < least):
+        raise ValueError(
+            f"`template` repeats every {min(lengths):.3g} Å but must leave at least {least:.3g} Å, by "
+            "`minimum_distance`, between an atom and its own image"
+        )
+
+
+def _check_reference(problem: Problem) -> None:
+    """Raise unless the reference has the atoms of a finished structure in the template's cell."""
+    if problem.reference is None:
+        return
+    expected = problem.template + problem.surroundings
+    expected += Atoms([symbol for symbol, count in problem.to_place.items() for _ in range(count)])
+    if sorted(problem.reference.symbols) != sorted(expected.symbols):
+        raise ValueError(
+            f"`reference` is {problem.reference.symbols} but must have the atoms of a finished structure, "
+            f"{expected.get_chemical_formula()}"
+        )
+    cell, pbc = problem.reference.cell, problem.reference.pbc
+    if not (np.allclose(cell, problem.template.cell, atol=1e-6) and np.array_equal(pbc, problem.template.pbc)):
+        raise ValueError(
+            f"`reference` has the cell {cell.tolist()} Å and pbc {pbc.tolist()} but must have those of `template`, "
+            f"{problem.template.cell.tolist()} and {problem.template.pbc.tolist()}, for energies to compare"
+        )
