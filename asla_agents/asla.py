@@ -52,9 +52,8 @@ class ASLA(DQN):
     """The Atomistic Structure Learning Algorithm: a DQN whose Q-values are a map and whose targets are energies.
 
     An episode builds a structure atom by atom, mostly where the Q-map is highest, and ends with one energy. The network
-    is then trained on all builds so far. There is no bootstrapping: the target of a placement is the energy of the build
-    it belongs to, or of a better one known to go through it, mapped to [-1, 1] by `BuildReplay.targets` when a batch
-    is drawn.
+    is then trained on all builds so far. There is no bootstrapping: the target of a placement is the energy of its
+    build, or of a better one known to go through it, mapped to [-1, 1] by `BuildReplay.targets` when a batch is drawn.
 
     Parameters
     ----------

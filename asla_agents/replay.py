@@ -76,8 +76,8 @@ class ReplaySettings:
 class BuildReplay:
     """All builds of a search.
 
-    The target of a placement comes from the energy of its build, or from the lowest one of those that went, in the order
-    in which they were built, through the same structure after it, up to symmetry: "how stable can it become".
+    The target of a placement comes from the energy of its build, or from the lowest one of those that went, in the
+    order in which they were built, through the same structure after it, up to symmetry: "how stable can it become".
 
     Parameters
     ----------
