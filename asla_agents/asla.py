@@ -116,7 +116,7 @@ class ASLA(DQN):
         network_kwargs: dict[str, Any] | None = None,
         learning_rate: float | Schedule = 1e-3,
         batch_size: int = 64,
-        gradient_steps: int = 3,
+        gradient_steps: int = 6,
         warmup_episodes: int = 40,
         patience: int | None = 20,
         exploration: Exploration = _EXPLORATION,
@@ -395,8 +395,8 @@ class ASLA(DQN):
         """One step of the optimiser; the loss before it."""
         batch = self.builds.sample(batch_size, self.rng)
         images, actions, weights, targets = (torch.as_tensor(part, device=self.device) for part in batch)
-        q_values = self.policy(images).gather(1, actions)
-        loss = placement_loss(q_values, weights, targets) + cast(QMapPolicy, self.policy).features_extractor.penalty()
+        policy = cast(QMapPolicy, self.policy)
+        loss = placement_loss(policy.q_at(images, actions), weights, targets) + policy.features_extractor.penalty()
         self.policy.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)

@@ -33,7 +33,7 @@ def search_command(
     seed: Annotated[int, typer.Option(help="Seed of the whole search.")] = 0,
     stop_on_success: Annotated[bool, typer.Option(help="End with the first success.")] = False,
     batch_size: Annotated[int, typer.Option(help="Samples of an update of the network.")] = 64,
-    gradient_steps: Annotated[int, typer.Option(help="Updates after each episode.")] = 3,
+    gradient_steps: Annotated[int, typer.Option(help="Updates after each episode.")] = 6,
     out: Annotated[Path | None, typer.Option(help="Directory for the results, new or empty.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of the network; more pay off for large grids only.")] = 1,
 ) -> None:

@@ -33,7 +33,7 @@ class SearchConfig(BaseModel):
     """Of the Adam optimiser."""
     batch_size: int = Field(default=64, ge=1)
     """Samples an update."""
-    gradient_steps: int = Field(default=3, ge=0)
+    gradient_steps: int = Field(default=6, ge=0)
     """Updates after each episode."""
     warmup_episodes: int = Field(default=40, ge=0)
     """Random builds before the first update."""

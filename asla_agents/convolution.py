@@ -1,13 +1,19 @@
 """Convolution of images with kernels, periodic or zero-padded axis by axis, by Fourier transforms.
 
 A circular convolution is the periodic boundary condition, whatever the size of the kernel; an axis padded by half a
-kernel is the open one. The images are small, so the transforms are products with matrices of sines and cosines, which
-also take any length and skip the padding. Inside, axes are ordered ``(x, y[, z], ..., batch, channel)``: then no
-product needs a transposed copy. Complex numbers are an axis of two, real and imaginary.
+kernel is the open one. The images are small, so the transforms are products with matrices of cosines and sines, which
+also take any length and skip the padding.
+
+Everything stays real: along each axis a frequency has two numbers, the sums over pixels times cosine and times sine,
+and in the plane four (cos cos, cos sin, sin cos, sin sin), called parts here. By the addition theorems, the parts of a
+convolution are products of those of image and kernel, a matrix of signs and kernel parts.
+
+Inside, axes are ordered ``(x, y[, z], channel, ..., batch)``: then no product needs a transposed copy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -15,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from asla_env.grid import Grid
 
@@ -48,9 +55,7 @@ class FourierConvolution:
         self.shape, self.kernel_shape, self.periodic = tuple(shape), tuple(kernel_shape), tuple(periodic)
 
     def kernel_spectrum(self, kernels: Tensor) -> Tensor:
-        """Transform kernels of shape (..., out, in, x, y[, z]) to a spectrum (frequency, ..., 2 in, 2 out).
-
-        Its complex matrices are written as real ones, as one product of these is faster than four of their parts.
+        """Transform kernels of shape (..., out, in, x, y[, z]) to a spectrum (frequency, ..., part, out, in).
 
         Raises
         ------
@@ -59,8 +64,9 @@ class FourierConvolution:
         """
         n = len(self.shape)
         _check_pixels("kernels", kernels.shape[kernels.ndim - n :], self.kernel_shape)
-        kernels = kernels.movedim(tuple(range(-n, 0)), tuple(range(n))).transpose(-1, -2)  # [x, y, ..., in, out]
-        return _blocks(self._transform(kernels, self._matrices("kernel", kernels)))
+        kernels = kernels.movedim(tuple(range(-n, 0)), tuple(range(n)))  # [x, y, ..., out, in]
+        parts = _to_frequencies(kernels.flatten(n), *self._matrices("kernel", kernels))
+        return parts.view(parts.shape[0], 2**n, *kernels.shape[n:]).movedim(1, -3)
 
     def __call__(self, images: Tensor, spectrum: Tensor) -> Tensor:
         """Convolve images with a kernel's spectrum.
@@ -68,46 +74,148 @@ class FourierConvolution:
         Parameters
         ----------
         images
-            Shape (x, y[, z], ..., batch, in).
+            Shape (x, y[, z], in, ..., batch).
         spectrum
             What `kernel_spectrum` made of the kernels, of the images' precision.
 
         Returns
         -------
         Tensor
-            Shape (x, y[, z], ..., batch, out).
+            Shape (x, y[, z], out, ..., batch).
 
         Raises
         ------
         ValueError
             If the first axes are not the images' pixels.
         """
-        _check_pixels("images", images.shape[: len(self.shape)], self.shape)
-        transformed = self._transform(images, self._matrices("image", images))  # [2, frequency, ..., batch, in]
-        product = torch.cat(transformed.unbind(), dim=-1) @ spectrum  # [frequency, ..., batch, 2 out]
-        return self._inverse(product.unflatten(-1, (2, spectrum.shape[-1] // 2)).movedim(-2, 0))
+        n = len(self.shape)
+        _check_pixels("images", images.shape[:n], self.shape)
+        parts = _to_frequencies(images.flatten(n), *self._matrices("image", images))
+        parts = parts.view(parts.shape[0], 2**n, *images.shape[n:])  # [frequency, part, in, ..., batch]
+        parts = _multiply(spectrum, parts.movedim((1, 2), (-3, -2))).movedim((-3, -2), (1, 2))
+        rest = parts.shape[2:]  # [out, ..., batch]
+        pixels = _to_pixels(parts.reshape(parts.shape[0], 2**n * prod(rest)), *self._matrices("inverse", parts))
+        return pixels.view(*self.shape, *rest)
 
-    def _transform(self, values: Tensor, matrices: list[Tensor]) -> Tensor:
-        """Transform axis by axis, the last first: (x, y[, z], ...) to (2, frequency, ...)."""
-        pixels, rest = values.shape[: len(matrices)], values.shape[len(matrices) :]
-        frequencies = [matrix.shape[0] // 2 for matrix in matrices]
-        for axis in reversed(range(len(matrices))):
-            n = prod(frequencies[axis + 1 :]) * prod(rest)
-            values = _multiply(matrices[axis], values.reshape(prod(pixels[:axis]), matrices[axis].shape[1], n))
-        return values.reshape(2, prod(frequencies), *rest)
-
-    def _inverse(self, spectrum: Tensor) -> Tensor:
-        """Transform back axis by axis, the first first: (2, frequency, ...) to (x, y[, z], ...)."""
-        matrices, rest = self._matrices("inverse", spectrum), spectrum.shape[2:]
-        frequencies = [matrix.shape[1] // 2 for matrix in matrices]
-        for axis, matrix in enumerate(matrices):
-            n = prod(frequencies[axis + 1 :]) * prod(rest)
-            spectrum = _multiply(matrix, spectrum.reshape(prod(self.shape[:axis]), matrix.shape[1], n))
-        return spectrum.reshape(*self.shape, *rest)
-
-    def _matrices(self, which: str, like: Tensor) -> list[Tensor]:
+    def _matrices(self, which: str, like: Tensor) -> tuple[Tensor, ...]:
         """Transform matrices of each axis with the precision and on the device of a tensor."""
         return _plan(which, self.shape, self.kernel_shape, self.periodic, like.dtype, like.device)
+
+
+class _Analysis(Function):
+    """From pixels (x, y[, z], n) to frequencies (frequency, parts * n); the matrices are constants."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(values: Tensor, *matrices: Tensor) -> Tensor:
+        return _analyse(values, matrices)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        transposed = [matrix.mT for matrix in ctx.saved_tensors]
+        return _to_pixels(gradient, *transposed), *[None] * len(transposed)
+
+
+class _Synthesis(Function):
+    """From frequencies (frequency, parts * n) to pixels (x, y[, z], n): with transposed matrices the transpose."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(values: Tensor, *matrices: Tensor) -> Tensor:
+        return _synthesise(values, matrices)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        transposed = [matrix.mT for matrix in ctx.saved_tensors]
+        return _to_frequencies(gradient, *transposed), *[None] * len(transposed)
+
+
+_to_frequencies: Callable[..., Tensor] = _Analysis.apply
+_to_pixels: Callable[..., Tensor] = _Synthesis.apply
+
+
+def _analyse(values: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """Transform the pixel axes, the last first; each matrix has rows (frequency, cosine or sine)."""
+    values = values.unsqueeze(0)  # [frequencies so far, x, y, parts so far * n]
+    for axis in reversed(range(len(matrices))):
+        done, pixels, columns = values.shape[0], values.shape[1 : axis + 1], values.shape[-1]
+        frequencies = matrices[axis].shape[0] // 2
+        lines = values.reshape(done * prod(pixels), values.shape[-2], columns)
+        transformed = _matmul(matrices[axis], lines).view(done, prod(pixels), frequencies, 2 * columns)
+        values = transformed.transpose(1, 2).reshape(done * frequencies, *pixels, 2 * columns)
+    return values
+
+
+def _synthesise(values: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """Transform back, the first axis first; each matrix has columns (frequency, cosine or sine)."""
+    pixels: list[int] = []
+    to_come = values.shape[0]
+    for matrix in matrices:
+        frequencies, columns = matrix.shape[1] // 2, values.shape[-1] // 2
+        to_come //= frequencies
+        # [frequencies to come, frequency, pixels so far, cosine or sine of it * parts to come * n]
+        values = values.reshape(to_come, frequencies, prod(pixels), 2 * columns).transpose(1, 2)
+        lines = values.reshape(to_come * prod(pixels), 2 * frequencies, columns)
+        pixels.append(matrix.shape[0])
+        values = _matmul(matrix, lines).view(to_come, *pixels, columns)
+    return values[0]
+
+
+def _matmul(matrix: Tensor, values: Tensor) -> Tensor:
+    """Multiply each of the (batch, in, n) matrices `values` from the left: (batch, out, n)."""
+    return torch.bmm(matrix.expand(values.shape[0], *matrix.shape), values)
+
+
+def _multiply(spectrum: Tensor, parts: Tensor) -> Tensor:
+    """Multiply spectra: (f, ..., part, out, in) times (f, ..., part, in, batch) gives (f, ..., part, out, batch).
+
+    A large batch is worth a matrix of all signed parts of the kernel, a small one is not: there, each part of the
+    kernel is multiplied with each part of the image, and the products are added up.
+    """
+    n_parts, n_out, n_in = spectrum.shape[-3:]
+    lead, batch = parts.shape[:-3], parts.shape[-1]
+    if batch < n_parts:
+        images = parts.movedim(-3, -2).reshape(*lead, n_in, n_parts * batch)
+        products = (spectrum.flatten(-3, -2) @ images).view(*lead, n_parts, n_out, n_parts, batch)
+        return torch.einsum("akp,...kopb->...aob", _signs(n_parts).to(products), products)
+    signed = torch.cat([spectrum, -spectrum], dim=-3).unbind(-3)
+    rows = [torch.cat([signed[part] for part in row], dim=-1) for row in _sign_table(n_parts)]
+    block = torch.cat(rows, dim=-2)  # [f, ..., part out, part in]
+    return (block @ parts.reshape(*lead, n_parts * n_in, batch)).view(*lead, n_parts, n_out, batch)
+
+
+@lru_cache
+def _signs(n_parts: int) -> Tensor:
+    """+1, -1 or 0 for each part that comes out, of the kernel, and that goes in."""
+    signs = torch.zeros(n_parts, 2 * n_parts, n_parts)
+    for out, row in enumerate(_sign_table(n_parts)):
+        signs[out, row, range(n_parts)] = 1
+    return signs[:, :n_parts] - signs[:, n_parts:]
+
+
+@lru_cache
+def _sign_table(n_parts: int) -> list[list[int]]:
+    """Part of the kernel for each part that comes out and goes in; one that is subtracted has `n_parts` added.
+
+    Along one axis: cos(a + b) = cos a cos b - sin a sin b, sin(a + b) = cos a sin b + sin a cos b.
+    """
+    bits = list(product((0, 1), repeat=n_parts.bit_length() - 1))  # 1 for a sine, an entry an axis
+    table = []
+    for out in bits:
+        minus = [sum(o < i for o, i in zip(out, into, strict=True)) % 2 for into in bits]
+        kernel = [bits.index(tuple(o ^ i for o, i in zip(out, into, strict=True))) for into in bits]
+        table.append([k + n_parts * m for k, m in zip(kernel, minus, strict=True)])
+    return table
 
 
 class Convolution(nn.Module):
@@ -140,8 +248,48 @@ class Convolution(nn.Module):
         self._kept: tuple[Tensor, Tensor] | None = None  # weights and their spectrum
 
     def forward(self, images: Tensor) -> Tensor:
-        """Convolve images (x, y[, z], batch, in) to images (x, y[, z], batch, out)."""
-        return self._convolve(images, self._spectrum()) + self.bias
+        """Convolve images (x, y[, z], in, ..., batch) to images (x, y[, z], out, ..., batch)."""
+        return self._convolve(images, self._spectrum()) + self.bias.movedim(-1, 0).unsqueeze(-1)
+
+    def at(self, images: Tensor, pixels: Tensor) -> Tensor:
+        """Convolve at a few pixels of each image only, one kernel's window after the other.
+
+        Parameters
+        ----------
+        images
+            Shape (x, y[, z], in, ..., batch).
+        pixels
+            Flat indices of pixels, shape (..., batch, n).
+
+        Returns
+        -------
+        Tensor
+            Shape (..., batch, n, out).
+        """
+        windows, inside = self._windows(pixels)  # [..., batch, n, kernel pixel]
+        lines = images.flatten(0, len(self._convolve.shape) - 1).movedim(1, -1)  # [pixel, ..., batch, in]
+        n_images, channels = lines[0, ..., 0].numel(), lines.shape[-1]
+        which = torch.arange(n_images, device=pixels.device).view(*pixels.shape[:-1], 1, 1)
+        patches = lines.reshape(len(lines) * n_images, channels).index_select(0, (windows * n_images + which).ravel())
+        patches = patches.view(*windows.shape, channels)
+        if not all(self._convolve.periodic):
+            patches = patches * inside.unsqueeze(-1)
+        n = len(self._convolve.shape)
+        kernels = self.weight.movedim((-n - 1, -n - 2), (-2, -1)).flatten(-n - 2, -2)  # [..., kernel pixel * in, out]
+        convolved = patches.flatten(-2).flatten(-3, -2) @ kernels + self.bias.unsqueeze(-2)  # [..., batch * n, out]
+        return convolved.view(*pixels.shape, kernels.shape[-1])
+
+    def _windows(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels that a kernel meets around others (...), and which of them exist, both (..., kernel pixel)."""
+        convolve = self._convolve
+        flat, inside = torch.zeros_like(pixels)[..., None], torch.ones_like(pixels, dtype=torch.bool)[..., None]
+        axes = zip(convolve.shape, convolve.kernel_shape, convolve.periodic, strict=True)
+        for (n, k, periodic), index in zip(axes, torch.unravel_index(pixels, convolve.shape), strict=True):
+            met = index[..., None] + torch.arange(k, device=pixels.device) - k // 2
+            wrapped = met % n
+            flat = (flat[..., :, None] * n + wrapped[..., None, :]).flatten(-2)
+            inside = (inside[..., :, None] & ((wrapped == met) | periodic)[..., None, :]).flatten(-2)
+        return flat, inside
 
     def _spectrum(self) -> Tensor:
         """Spectrum of the weights; without gradients it is kept until the weights have other values.
@@ -170,19 +318,6 @@ def _identical(left: Tensor, right: Tensor) -> bool:
     return left.dtype == right.dtype and left.device == right.device and torch.equal(left, right)
 
 
-def _multiply(matrix: Tensor, values: Tensor) -> Tensor:
-    """Multiply each of the (batch, in, n) matrices `values` from the left: (batch, out, n)."""
-    if values.shape[0] == 1:
-        return (matrix @ values[0])[None]
-    return torch.bmm(matrix.expand(values.shape[0], *matrix.shape), values)
-
-
-def _blocks(spectrum: Tensor) -> Tensor:
-    """Complex matrices (2, ..., in, out) as real ones, ``[[re, im], [-im, re]]``, shape (..., 2 in, 2 out)."""
-    real, imaginary = spectrum.unbind()
-    return torch.cat([torch.cat([real, -imaginary], dim=-2), torch.cat([imaginary, real], dim=-2)], dim=-1)
-
-
 @lru_cache(maxsize=64)
 def _plan(
     which: str,
@@ -191,35 +326,22 @@ def _plan(
     periodic: tuple[bool, ...],
     dtype: torch.dtype,
     device: torch.device,
-) -> list[Tensor]:
-    """Matrices that transform images, kernels, or back, one an axis; only the last axis keeps half the frequencies."""
+) -> tuple[Tensor, ...]:
+    """Matrices that transform images, kernels, or back, one an axis."""
     matrices = []
-    for axis, (n, k, wraps) in enumerate(zip(shape, kernel_shape, periodic, strict=True)):
+    for n, k, wraps in zip(shape, kernel_shape, periodic, strict=True):
         period = n if wraps else n + k // 2
-        is_last = axis == len(shape) - 1
-        frequencies = np.arange(period // 2 + 1 if is_last else period)
         positions = k // 2 - np.arange(k) if which == "kernel" else np.arange(n)
-        angles = 2 * np.pi * np.outer(frequencies, positions) / period  # [frequency, position]
-        matrix = _inverse_matrix(angles, period, is_last) if which == "inverse" else _forward_matrix(angles, is_last)
+        matrix = _waves(positions, period)
+        if which == "inverse":
+            alone = np.isin(np.arange(len(matrix)) // 2, (0, period / 2))  # frequencies without a conjugate
+            matrix = (matrix * np.where(alone, 1, 2)[:, None] / period).T
         with torch.inference_mode(False):  # what is kept must serve training too
             matrices.append(torch.as_tensor(matrix, dtype=dtype, device=device))
-    return matrices
+    return tuple(matrices)
 
 
-def _forward_matrix(angles: NDArray[np.float64], is_last: bool) -> NDArray[np.float64]:
-    """Rows (2, frequency), columns (position, 2), or (position,) for the last axis, whose input is real."""
-    cosines, sines = np.cos(angles), np.sin(angles)
-    blocks = np.array([[cosines, sines], [-sines, cosines]])  # [re/im out, re/im in, frequency, position]
-    matrix = blocks.transpose(0, 2, 3, 1).reshape(2 * angles.shape[0], -1)
-    return matrix[:, ::2] if is_last else matrix
-
-
-def _inverse_matrix(angles: NDArray[np.float64], period: int, is_last: bool) -> NDArray[np.float64]:
-    """Rows (position, 2), or (position,) for the last axis, columns (2, frequency); the inverse of the forward one."""
-    cosines, sines = np.cos(angles) / period, np.sin(angles) / period
-    blocks = np.array([[cosines, -sines], [sines, cosines]])  # [re/im out, re/im in, frequency, position]
-    if is_last:  # the frequencies left out are the conjugates of those kept, but for the first and the middle one
-        alone = np.isin(np.arange(len(angles)), (0, period / 2))
-        blocks = blocks * np.where(alone, 1, 2)[:, None]
-    matrix = blocks.transpose(3, 0, 1, 2).reshape(2 * angles.shape[1], -1)
-    return matrix[::2] if is_last else matrix
+def _waves(positions: NDArray[np.int64], period: int) -> NDArray[np.float64]:
+    """Cosine and sine of each frequency, shape (2 * frequencies, positions)."""
+    angles = 2 * np.pi * np.outer(np.arange(period // 2 + 1), positions) / period
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).reshape(-1, len(positions))

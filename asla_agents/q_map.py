@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from gymnasium import spaces
@@ -58,7 +58,7 @@ class QMapNetwork(nn.Module):
         super().__init__()
         if head not in HEADS:
             raise ValueError(f"`head` is {head!r} but must be one of {tuple(HEADS)}")
-        self._ndim = grid.ndim
+        self._ndim, self._n_pixels = grid.ndim, grid.n_pixels
         widths = (in_channels, *hidden_channels, n_species)
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
@@ -66,10 +66,32 @@ class QMapNetwork(nn.Module):
         self.layers = nn.Sequential(*layers[:-1], HEADS[head]())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images (batch, channels, x, y[, z]) to Q-values (batch, species, x, y[, z])."""
-        space = tuple(range(2, 2 + self._ndim))
-        q_map: Tensor = self.layers(images.permute(*space, 0, 1))  # [x, y, batch, species]
-        return q_map.movedim((-2, -1), (0, 1))
+        """Map images (..., batch, channels, x, y[, z]) to Q-values (..., batch, species, x, y[, z])."""
+        q_map: Tensor = self.layers(self._inside(images))  # [x, y, species, ..., batch]
+        n = self._ndim
+        return q_map.movedim((n, *range(n)), tuple(range(-n - 1, 0)))
+
+    def at(self, images: Tensor, actions: Tensor) -> Tensor:
+        """Q-values of a few actions of each image, shape (..., batch, n), as training needs them.
+
+        The last layer, with its head, is computed for these alone, which saves a third of the time.
+
+        Parameters
+        ----------
+        images
+            Shape (..., batch, channels, x, y[, z]).
+        actions
+            Indices ``species * n_pixels + pixel``, shape (..., batch, n).
+        """
+        hidden, last, head = self.layers[:-2](self._inside(images)), cast(Convolution, self.layers[-2]), self.layers[-1]
+        species, pixels = actions // self._n_pixels, actions % self._n_pixels
+        q_values: Tensor = head(last.at(hidden, pixels)).gather(-1, species.unsqueeze(-1)).squeeze(-1)
+        return q_values
+
+    def _inside(self, images: Tensor) -> Tensor:
+        """Order the axes of images (..., batch, channels, x, y[, z]) as (x, y[, z], channels, ..., batch)."""
+        n = self._ndim
+        return images.movedim(tuple(range(-n - 1, 0)), (n, *range(n)))
 
 
 def placement_loss(q_values: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
@@ -138,6 +160,10 @@ class QMapPolicy(BasePolicy):
         """Map one-hot images to Q-values, both (batch, species, x, y[, z])."""
         q_values: Tensor = self.network(self.features_extractor.image(observations))
         return q_values
+
+    def q_at(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Q-values of actions (batch, n) on one-hot images (batch, species, x, y[, z]), shape (batch, n)."""
+        return self.network.at(self.features_extractor.image(observations), actions)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Q-values of all actions, shape (batch, actions), of one-hot images (batch, species, x, y[, z])."""

@@ -53,7 +53,7 @@ class ReplaySettings:
     n_best: int = 50
     n_latest: int = 20
     window_episodes: int = 100
-    window_quantile: float = 0.75
+    window_quantile: float = 0.5
     minimum_window: float = 0.2
     spillover: float = 1.0
     shuffled_share: float = 1.0

@@ -95,10 +95,9 @@ class Representation(BaseFeaturesExtractor, ABC):
     def _draw(self, observations: Tensor, kernels: Tensor) -> Tensor:
         """Convolve (batch, species, x, y[, z]) with (species, channels, x, y[, z]): (batch, species, channels, ...)."""
         n = self.grid.ndim
-        images = observations.to(kernels.dtype).unsqueeze(-1)  # [batch, species, x, y, 1]
-        images = images.movedim((1, 0), (n, n + 1))  # [x, y, species, batch, 1]
+        images = observations.to(kernels.dtype).movedim((1, 0), (-2, -1)).unsqueeze(n)  # [x, y, 1, species, batch]
         drawn = self._convolve(images, self._convolve.kernel_spectrum(kernels.unsqueeze(2)))
-        return drawn.movedim((n + 1, n, n + 2), (0, 1, 2))  # [batch, species, channels, x, y]
+        return drawn.movedim((n + 2, n + 1, n), (0, 1, 2))  # [batch, species, channels, x, y]
 
 
 class OneHot(Representation):

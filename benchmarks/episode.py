@@ -29,8 +29,12 @@ class PlainConvolution(nn.Module):
         self.conv.load_state_dict({"weight": ours.weight, "bias": ours.bias})
 
     def forward(self, images: Tensor) -> Tensor:
-        """Convolve images (x, y, batch, in)."""
-        return self.conv(images.permute(2, 3, 0, 1)).permute(2, 3, 0, 1)
+        """Convolve images (x, y, in, batch)."""
+        return self.conv(images.permute(3, 2, 0, 1)).permute(2, 3, 1, 0)
+
+    def at(self, images: Tensor, pixels: Tensor) -> Tensor:
+        """Convolve everywhere and take a few pixels."""
+        return self(images).flatten(0, 1).permute(2, 0, 1).gather(1, pixels[..., None])
 
 
 def make_agent(plain: bool) -> ASLA:

@@ -53,8 +53,8 @@ def fourier(images, kernels, periodic):
     """Ours, with the usual order of axes."""
     n = len(periodic)
     convolve = FourierConvolution(images.shape[2:], kernels.shape[2:], periodic)
-    inside = images.movedim((0, 1), (n, n + 1))
-    return convolve(inside, convolve.kernel_spectrum(kernels)).movedim((n, n + 1), (0, 1))
+    inside = images.movedim((1, 0), (n, n + 1))
+    return convolve(inside, convolve.kernel_spectrum(kernels)).movedim((n, n + 1), (1, 0))
 
 
 def random_pair(shape, kernel_shape, dtype=torch.float64, batch=2, channels=(2, 3)):
@@ -126,21 +126,34 @@ def test_gradients_at_single_precision(periodic):
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_axes_between_pixels_and_batch_are_independent_convolutions():
+@pytest.mark.parametrize("batch", [1, 3, 9])
+def test_axes_between_channels_and_batch_are_independent_convolutions(batch):
     convolve = FourierConvolution((4, 5), (3, 3), (True, False))
-    images, kernels = torch.rand(4, 5, 7, 2, 3), torch.rand(7, 6, 3, 3, 3)
+    images, kernels = torch.rand(4, 5, 3, 7, batch), torch.rand(7, 6, 3, 3, 3)
     together = convolve(images, convolve.kernel_spectrum(kernels))
-    assert together.shape == (4, 5, 7, 2, 6)
+    assert together.shape == (4, 5, 6, 7, batch)
     for i in range(7):
-        alone = convolve(images[:, :, i], convolve.kernel_spectrum(kernels[i]))
-        torch.testing.assert_close(together[:, :, i], alone)
+        alone = convolve(images[:, :, :, i], convolve.kernel_spectrum(kernels[i]))
+        torch.testing.assert_close(together[:, :, :, i], alone)
+
+
+@pytest.mark.parametrize("periodic", BOUNDARIES_2D + BOUNDARIES_3D)
+def test_a_small_batch_is_multiplied_in_another_way_with_the_same_result(periodic):
+    shape = (5, 6, 4)[: len(periodic)]
+    images, kernels = random_pair(shape, (3, 5, 3)[: len(periodic)], batch=9)
+    kernels.requires_grad_()
+    together = fourier(images, kernels, periodic)
+    alone = torch.cat([fourier(image[None], kernels, periodic) for image in images])
+    torch.testing.assert_close(alone, together)
+    ours, theirs = (torch.autograd.grad(y.square().sum(), kernels)[0] for y in (alone, together))
+    torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize(("batch", "channels_in", "channels_out"), [(0, 2, 3), (2, 2, 0)])
 def test_nothing_to_convolve_is_no_error(batch, channels_in, channels_out):
     convolve = FourierConvolution((4, 5), (3, 3), (True, False))
     spectrum = convolve.kernel_spectrum(torch.zeros(channels_out, channels_in, 3, 3))
-    assert convolve(torch.zeros(4, 5, batch, channels_in), spectrum).shape == (4, 5, batch, channels_out)
+    assert convolve(torch.zeros(4, 5, channels_in, batch), spectrum).shape == (4, 5, channels_out, batch)
 
 
 @pytest.mark.parametrize(
@@ -176,13 +189,13 @@ def layer():
 
 @pytest.fixture
 def images():
-    return torch.rand(6, 7, 4, 2, generator=torch.Generator().manual_seed(0))
+    return torch.rand(6, 7, 2, 4, generator=torch.Generator().manual_seed(0))
 
 
 def convolved(layer: Convolution, images: torch.Tensor) -> torch.Tensor:
     """What the layer must return, made afresh from its weights."""
-    usual = direct_torch(images.permute(2, 3, 0, 1), layer.weight.detach(), (True, False))
-    return usual.permute(2, 3, 0, 1) + layer.bias.detach()
+    usual = direct_torch(images.permute(3, 2, 0, 1), layer.weight.detach(), (True, False))
+    return (usual + layer.bias.detach()[:, None, None]).permute(2, 3, 1, 0)
 
 
 def assert_up_to_date(layer: Convolution, images: torch.Tensor, **tolerance: float) -> None:
@@ -196,7 +209,7 @@ def test_the_layer_is_pytorchs_with_the_same_weights(periodic, mode):
     theirs = nn.Conv2d(2, 3, 5, padding=2, padding_mode=mode)
     theirs.load_state_dict(ours.state_dict())
     image = torch.rand(4, 2, 6, 7)
-    torch.testing.assert_close(ours(image.permute(2, 3, 0, 1)).permute(2, 3, 0, 1), theirs(image))
+    torch.testing.assert_close(ours(image.permute(2, 3, 1, 0)).permute(3, 2, 0, 1), theirs(image))
 
 
 def test_the_layer_starts_from_pytorchs_distribution():
@@ -238,7 +251,7 @@ def follow_as_a_target_network(layer):
 def take_a_step(layer):
     optimizer = torch.optim.Adam(layer.parameters())
     with torch.enable_grad():
-        layer(torch.ones(6, 7, 1, 2)).sum().backward()
+        layer(torch.ones(6, 7, 2, 1)).sum().backward()
     optimizer.step()
 
 
@@ -343,3 +356,35 @@ def test_stand_ins_for_the_weights_are_used_and_not_kept(layer, images, mode):
     for twin, ours in zip(twins, together, strict=True):
         torch.testing.assert_close(ours, convolved(twin, images), rtol=1e-5, atol=1e-5)
     assert_up_to_date(layer, images)
+
+
+# A few pixels
+
+
+@pytest.mark.parametrize("periodic", BOUNDARIES_2D + BOUNDARIES_3D)
+@pytest.mark.parametrize("kernel_size", [3, 9])
+def test_a_few_pixels_are_those_of_the_whole(periodic, kernel_size):
+    shape = (5, 6, 4)[: len(periodic)]
+    grid = Grid(shape, tuple(0.2 * n for n in shape), periodic)
+    layer = Convolution(2, 3, kernel_size, grid).double()
+    images = torch.rand(*shape, 2, 4, dtype=torch.float64, requires_grad=True)
+    pixels = torch.randint(grid.n_pixels, (4, 5))
+    whole = layer(images).flatten(0, len(shape) - 1).permute(2, 0, 1)  # [batch, pixel, out]
+    expected = whole.gather(1, pixels[..., None].expand(-1, -1, 3))
+    found = layer.at(images, pixels)
+    torch.testing.assert_close(found, expected)
+    inputs = [images, *layer.parameters()]
+    ours, theirs = (torch.autograd.grad(y.square().sum(), inputs) for y in (found, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_few_pixels_of_each_of_many_layers():
+    layers = [Convolution(2, 3, 3, Grid((4, 5), (0.8, 1.0), (True, False))) for _ in range(6)]
+    images, pixels = torch.rand(4, 5, 2, 6, 3), torch.randint(20, (6, 3, 2))
+    parameters, _ = stack_module_state(layers)
+    together = copy.deepcopy(layers[0])
+    together.weight, together.bias = (nn.Parameter(parameters[name]) for name in ("weight", "bias"))
+    found, whole = together.at(images, pixels), together(images)
+    for i, layer in enumerate(layers):
+        torch.testing.assert_close(found[i], layer.at(images[..., i, :], pixels[i]))
+        torch.testing.assert_close(whole[..., i, :], layer(images[..., i, :]))
