@@ -1,6 +1,5 @@
 """ASLA: an agent that learns to build stable structures from one energy an episode."""
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -19,33 +18,19 @@ from torch.func import functional_call
 
 from asla_agents.callbacks import ProgressBar, as_list
 from asla_agents.checks import check_settings, problem_of, representation_class
-from asla_agents.exploration import Exploration, choose, greedy
+from asla_agents.drawing import Representation
+from asla_agents.exploration import Exploration, greedy
+from asla_agents.explorer import BestBuild, Explorer
 from asla_agents.memory import release_free_memory
 from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.randomness import torch_seeded
 from asla_agents.replay import BuildReplay, ReplaySettings
-from asla_agents.representations import Representation
-from asla_agents.symmetry import augmentations
 from asla_env.action import action_mask
 from asla_env.observation import placed_sites
 from asla_env.problem import Problem
 
 _EPISODES_BETWEEN_RELEASES = 20
 _EXPLORATION, _REPLAY = Exploration(), ReplaySettings()
-
-
-@dataclass(frozen=True)
-class BestBuild:
-    """The build of lowest energy."""
-
-    placed: tuple[int, ...]
-    """Actions in the order taken; `Problem.structure` makes the atoms."""
-    energy: float
-    """Energy in eV."""
-    energy_above_reference: float
-    """Energy above the reference in eV, inf without one."""
-    weights: dict[str, Tensor]
-    """State of the policy that chose the actions, the random ones among them aside."""
 
 
 class ASLA(DQN):
@@ -92,8 +77,8 @@ class ASLA(DQN):
 
     Attributes
     ----------
-    best
-        The build of lowest energy so far, with the network that made it; None before the first.
+    explorer
+        What the search is beside its network: settings of exploration, builds, the best one.
 
     Raises
     ------
@@ -103,9 +88,7 @@ class ASLA(DQN):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"QMapPolicy": QMapPolicy}
     problem: Problem
-    best: BestBuild | None
-    builds: BuildReplay
-    rng: np.random.Generator
+    explorer: Explorer
 
     def __init__(
         self,
@@ -140,14 +123,14 @@ class ASLA(DQN):
         self.representation = representation
         self.representation_kwargs = representation_kwargs or {}
         self.network_kwargs = network_kwargs or {}
-        self.warmup_episodes = warmup_episodes
-        self.patience = patience
-        self.exploration = exploration
-        self.replay_settings = replay
-        self.augment = augment
-        self.best = None
+        self._explore: dict[str, Any] = {
+            "exploration": exploration,
+            "replay": replay,
+            "warmup_episodes": warmup_episodes,
+            "patience": patience,
+            "augment": augment,
+        }
         self._build: list[int] = []
-        self._found = False
         check_settings(self)
         if _init_setup_model:
             self._setup_model()
@@ -170,9 +153,7 @@ class ASLA(DQN):
                 "features_extractor_kwargs": self.representation_kwargs,
                 "network_kwargs": self.network_kwargs,
             }
-            self.rng = np.random.default_rng(self.seed)
-            symmetries = augmentations(self.problem)[: None if self.augment else 1]
-            self.builds = BuildReplay(self.problem, self.replay_settings, symmetries)
+            self.explorer = Explorer(self.problem, **self._explore, seed=self.seed)
         with torch_seeded(self.seed):
             super()._setup_model()
 
@@ -218,9 +199,9 @@ class ASLA(DQN):
         last = self._episode_num + total_episodes
         try:
             while self._episode_num < last and self._run_episode(env, callback, log_interval):
-                if self._is_stuck():
+                if self.explorer.is_stuck:
                     self._start_afresh()
-                elif len(self.builds) >= self.warmup_episodes:
+                elif not self.explorer.is_warming_up:
                     self.train(self.gradient_steps, self.batch_size)
         except BaseException:
             self._last_obs = None  # the environment may have gone on without us: the next search begins a new build
@@ -280,7 +261,7 @@ class ASLA(DQN):
             action_masks = np.array([action_mask(placed_sites(image, self.problem), self.problem) for image in images])
         masks = np.asarray(action_masks).reshape(len(images), -1).astype(bool)
         actions = [
-            greedy(q, mask) if deterministic else self._explore(image, q, mask)
+            greedy(q, mask) if deterministic else self.explorer.choose(placed_sites(image, self.problem), q, mask)
             for image, q, mask in zip(images, self.q_values(images), masks, strict=True)
         ]
         return np.array(actions).reshape(batch_shape), state
@@ -307,12 +288,15 @@ class ASLA(DQN):
         q_values: NDArray[np.floating] = outputs.cpu().numpy()
         return q_values
 
-    def _explore(self, image: np.ndarray, q_values: NDArray[np.floating], legal: NDArray[np.bool_]) -> int:
-        """Choose an action by the modified ε-greedy policy, after the penalty for what was visited before."""
-        actions = np.flatnonzero(legal)
-        visits = self.builds.visits(placed_sites(image, self.problem), actions)
-        q_values[actions] -= self.exploration.visit_penalty * np.log1p(visits)
-        return choose(q_values, legal, self.exploration, self.rng)
+    @property
+    def builds(self) -> BuildReplay:
+        """All builds since the last fresh start."""
+        return self.explorer.builds
+
+    @property
+    def best(self) -> BestBuild | None:
+        """The build of lowest energy so far, with the network that made it; None before the first."""
+        return self.explorer.best
 
     @property
     def _vec_env(self) -> VecEnv:
@@ -321,17 +305,9 @@ class ASLA(DQN):
             raise ValueError("`env` is None but must be an environment to learn in: see `set_env`")
         return self.env
 
-    def _is_stuck(self) -> bool:
-        """Whether the lowest energy has stood for longer than the patience, since the warm-up at the earliest."""
-        if self.patience is None or self._found:
-            return False
-        episodes = min(self.builds.episodes_since_lowest, len(self.builds) - self.warmup_episodes)
-        return episodes >= self.patience * self.problem.n_to_place
-
     def _start_afresh(self) -> None:
         """Forget all builds and what was learned from them."""
-        self.builds.clear()
-        with torch_seeded(int(self.rng.integers(2**63))):
+        with torch_seeded(self.explorer.start_afresh()):
             policy = self.policy_class(
                 self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
             )
@@ -357,8 +333,8 @@ class ASLA(DQN):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Choose the next placement: any legal one while warming up."""
         masks = np.array(self._vec_env.env_method("action_masks")).astype(bool)
-        if len(self.builds) < self.warmup_episodes:
-            actions = np.array([self.rng.choice(np.flatnonzero(mask)) for mask in masks])
+        if self.explorer.is_warming_up:
+            actions = np.array([self.explorer.choose_any(mask) for mask in masks])
         else:
             actions, _ = self.predict(np.asarray(self._last_obs), action_masks=masks)
         return actions, actions
@@ -376,24 +352,15 @@ class ASLA(DQN):
         self._build.append(int(buffer_action[0]))
         self._last_obs = new_obs
         if dones[0]:
-            self.builds.add(self._build, infos[0]["energy"])
-            self._found |= infos[0]["is_success"]
-            self._keep_if_best(infos[0])
+            self.explorer.add(self._build, infos[0], self.policy)
             self._build = []
-
-    def _keep_if_best(self, info: dict[str, Any]) -> None:
-        """Remember the build that ended if none before had so low an energy."""
-        lowest = np.inf if self.best is None else self.best.energy
-        if info["calculator_error"] is None and info["energy"] < lowest:
-            weights = {name: values.detach().clone() for name, values in self.policy.state_dict().items()}
-            self.best = BestBuild(info["placed"], info["energy"], info["energy_above_reference"], weights)
 
     def _on_step(self) -> None:
         """Neither ε nor a target network has a schedule."""
 
     def _update(self, batch_size: int) -> float:
         """One step of the optimiser; the loss before it."""
-        batch = self.builds.sample(batch_size, self.rng)
+        batch = self.explorer.sample(batch_size)
         images, actions, weights, targets = (torch.as_tensor(part, device=self.device) for part in batch)
         policy = cast(QMapPolicy, self.policy)
         loss = placement_loss(policy.q_at(images, actions), weights, targets) + policy.features_extractor.penalty()

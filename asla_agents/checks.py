@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from asla_agents.representations import REPRESENTATIONS, Representation
+from asla_agents.drawing import Representation
+from asla_agents.representations import REPRESENTATIONS
 from asla_env.problem import Problem
 
 if TYPE_CHECKING:
@@ -16,11 +17,9 @@ if TYPE_CHECKING:
 
 def check_settings(model: ASLA) -> None:
     """Raise ValueError if a number is out of its range."""
-    for name, least in (("batch_size", 1), ("gradient_steps", 0), ("warmup_episodes", 0)):
+    for name, least in (("batch_size", 1), ("gradient_steps", 0)):
         if not getattr(model, name) >= least:
             raise ValueError(f"`{name}` is {getattr(model, name)} but must be at least {least}")
-    if model.patience is not None and not model.patience >= 1:
-        raise ValueError(f"`patience` is {model.patience} but must be at least 1, or None")
     if not callable(model.learning_rate) and not 0 < model.learning_rate < np.inf:
         raise ValueError(f"`learning_rate` is {model.learning_rate} but must be positive and finite")
     if not model.max_grad_norm > 0:

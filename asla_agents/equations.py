@@ -43,7 +43,7 @@ def gaussian_expansion(r: Tensor, coefficients: Tensor, widths: Tensor) -> Tenso
     return kernel
 
 
-def l1_penalty(coefficients: Tensor, beta_1: float) -> Tensor:
+def l1_penalty(coefficients: Tensor, beta_1: Tensor | float) -> Tensor:
     """Eq. 3: the term ``β₁ Σ_i |c_i|`` of the loss, a scalar.
 
     Parameters

@@ -11,7 +11,8 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
 from asla_agents.convolution import Convolution
-from asla_agents.representations import Gaussian, Representation
+from asla_agents.drawing import Representation
+from asla_agents.representations import Gaussian
 from asla_env.grid import Grid
 
 HEADS: dict[str, type[nn.Module]] = {"linear": nn.Identity, "tanh": nn.Tanh}

@@ -5,7 +5,7 @@ Every species has channels of its own. `Representation.image` keeps the shape; `
 of Stable-Baselines3 expect. Widths and radii are in units of the grid spacing Δ where their name says so, else in Å.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,91 +13,14 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from asla_agents import equations
-from asla_agents.convolution import FourierConvolution
+from asla_agents.drawing import Representation
 from asla_env.grid import Grid
 
 _AGR_WIDTHS_OVER_SPACING = tuple(i / 3 for i in range(1, 10))
 _BATCH_NORM: dict[int, type[nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-
-
-class Representation(BaseFeaturesExtractor, ABC):
-    """What all representations share: the pixels of the kernel and the convolution with one kernel a channel.
-
-    Parameters
-    ----------
-    observation_space
-        One-hot images of shape (species, x, y[, z]).
-    grid
-        Pixels, spacing and boundary conditions of the images.
-    channels
-        Channels drawn for each species.
-    kernel_size
-        Pixels of the kernels along every axis, an odd number.
-
-    Attributes
-    ----------
-    n_species, n_channels
-        Channels of the images that come in and go out.
-
-    Raises
-    ------
-    ValueError
-        If the observation space does not hold images on `grid`, or a setting is out of its range.
-    """
-
-    _like: Tensor
-
-    def __init__(
-        self, observation_space: spaces.Space[Any], grid: Grid, channels: int = 1, kernel_size: int = 25
-    ) -> None:
-        shape = observation_space.shape
-        if shape is None or shape[1:] != grid.shape:
-            raise ValueError(f"`observation_space` has shape {shape} but must be images on the grid {grid.shape}")
-        super().__init__(observation_space, shape[0] * channels * grid.n_pixels)
-        self.grid = grid
-        self.n_species = shape[0]
-        self.n_channels = shape[0] * channels
-        self._convolve = FourierConvolution(grid.shape, (kernel_size,) * grid.ndim, grid.periodic)
-        self._offsets = _kernel_offsets(grid, kernel_size)
-        # its precision and device are the module's; constants stay in double precision and follow when they are used
-        self.register_buffer("_like", torch.empty(0), persistent=False)
-
-    @abstractmethod
-    def image(self, observations: Tensor) -> Tensor:
-        """Draw one-hot images (batch, species, x, y[, z]) as images (batch, channels, x, y[, z])."""
-
-    def penalty(self) -> Tensor:
-        """Term that the representation adds to the loss, a scalar."""
-        return self._like.new_zeros(())
-
-    def forward(self, observations: Tensor) -> Tensor:
-        """Draw one-hot images and flatten them to (batch, channels * pixels)."""
-        return self.image(observations).flatten(1)
-
-    @property
-    def spacing(self) -> float:
-        """Δ, the mean distance in Å between neighbouring pixels."""
-        return float(np.mean(self.grid.spacing))
-
-    @property
-    def r(self) -> Tensor:
-        """Distances in Å of the kernel's pixels from its middle, shape (x, y[, z])."""
-        return self._constant(np.linalg.norm(self._offsets, axis=-1))
-
-    def _constant(self, values: ArrayLike) -> Tensor:
-        """Numbers as a tensor with the module's precision and on its device."""
-        return torch.tensor(values, dtype=self._like.dtype, device=self._like.device)
-
-    def _draw(self, observations: Tensor, kernels: Tensor) -> Tensor:
-        """Convolve (batch, species, x, y[, z]) with (species, channels, x, y[, z]): (batch, species, channels, ...)."""
-        n = self.grid.ndim
-        images = observations.to(kernels.dtype).movedim((1, 0), (-2, -1)).unsqueeze(n)  # [x, y, 1, species, batch]
-        drawn = self._convolve(images, self._convolve.kernel_spectrum(kernels.unsqueeze(2)))
-        return drawn.movedim((n + 2, n + 1, n), (0, 1, 2))  # [batch, species, channels, x, y]
 
 
 class OneHot(Representation):
@@ -135,6 +58,10 @@ class Gaussian(Representation):
         logarithm of each λ over its start, so that λ stays positive; else it is None.
     """
 
+    amplitude: Tensor
+    bias: Tensor
+    _start: Tensor
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],
@@ -154,24 +81,25 @@ class Gaussian(Representation):
             raise ValueError(f"`amplitude` is {amplitude} but must be 1 or -1")
         if not np.isfinite(bias):
             raise ValueError(f"`bias` is {bias} but must be finite")
-        self.amplitude, self.bias = amplitude, bias
-        self._start = np.full(self.n_species, width_over_spacing) * self.spacing
+        self._hold("amplitude", amplitude)
+        self._hold("bias", bias)
+        self._hold("_start", np.full(self.n_species, width_over_spacing) * self.spacing)
         self.log_stretch = nn.Parameter(torch.zeros(self.n_species)) if trainable_width else None
 
     @property
     def widths(self) -> Tensor:
         """λ in Å of each species, shape (species,)."""
-        start = self._constant(self._start)
+        start = self._start.to(self._like)
         return start if self.log_stretch is None else start * torch.exp(self.log_stretch)
 
     def kernel(self) -> Tensor:
         """Kernels, shape (species, 1, x, y[, z])."""
         widths = self.widths.reshape(-1, *(1,) * (1 + self.grid.ndim))
-        return self.amplitude * equations.gaussian(self.r, widths)
+        return self.amplitude.to(self._like) * equations.gaussian(self.r, widths)
 
     def image(self, observations: Tensor) -> Tensor:
         """Draw a Gaussian for each atom."""
-        return self._draw(observations, self.kernel()).flatten(1, 2) + self.bias
+        return self._draw(observations, self.kernel()).flatten(1, 2) + self.bias.to(self._like)
 
 
 class _Expansion(Representation):
@@ -218,6 +146,8 @@ class AGR(_Expansion):
         The parameter c_i, shape (species, n), drawn from U[0, 0.5] at the start; `coefficient_values` for numpy.
     """
 
+    beta_1: Tensor
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],
@@ -230,7 +160,7 @@ class AGR(_Expansion):
         if not (np.isfinite(beta_1) and beta_1 >= 0):
             raise ValueError(f"`beta_1` is {beta_1} but must be finite and at least 0")
         _check_positive("widths_over_spacing", widths_over_spacing)
-        self.beta_1 = beta_1
+        self._hold("beta_1", beta_1)
         self._widths = np.asarray(widths_over_spacing) * self.spacing
         self.coefficients = nn.Parameter(torch.empty(self.n_species, len(self._widths)).uniform_(0, 0.5))
 
@@ -245,7 +175,7 @@ class AGR(_Expansion):
 
     def penalty(self) -> Tensor:
         """L1 penalty on the coefficients (Eq. 3)."""
-        return equations.l1_penalty(self.coefficients, self.beta_1)
+        return equations.l1_penalty(self.coefficients, self.beta_1.to(self._like))
 
 
 class Displaced(_Expansion):
@@ -359,12 +289,6 @@ REPRESENTATIONS: dict[str, type[Representation]] = {
     "displaced": Displaced,
     "angular": Angular,
 }
-
-
-def _kernel_offsets(grid: Grid, kernel_size: int) -> NDArray[np.float64]:
-    """Cartesian offsets in Å of the kernel's pixels from its middle, shape (x, y[, z], axis)."""
-    steps = np.arange(kernel_size) - kernel_size // 2
-    return np.stack(np.meshgrid(*(steps * spacing for spacing in grid.spacing), indexing="ij"), axis=-1)
 
 
 def _check_positive(name: str, values: ArrayLike) -> None:

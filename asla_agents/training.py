@@ -16,9 +16,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from stable_baselines3.common.callbacks import BaseCallback
 
-from asla_agents.asla import ASLA, BestBuild
+from asla_agents.asla import ASLA
 from asla_agents.callbacks import Checkpoint, EpisodeLog, ProgressBar, StopOnSuccess, save_whole
 from asla_agents.config import SearchConfig
+from asla_agents.explorer import BestBuild
 from asla_env import Evaluator, film, render
 from asla_env.action import ActionMask
 from asla_env.env import AtomPlacementEnv

@@ -129,7 +129,7 @@ def same_search(first: ASLA, second: ASLA) -> bool:
         and all(np.array_equal(a, b) for a, b in zip(*builds, strict=True))
         and first.builds.energies.tobytes() == second.builds.energies.tobytes()
         and all(torch.equal(a, b) for a, b in parameters)
-        and first.rng.bit_generator.state == second.rng.bit_generator.state
+        and first.explorer.rng.bit_generator.state == second.explorer.rng.bit_generator.state
     )
 
 
@@ -346,10 +346,10 @@ def test_a_mask_given_decides(trained):
 
 def test_exploring_predictions_vary_and_greedy_ones_do_not(trained):
     image = images_of(trained)[0]
-    trained.exploration = ONLY_RANDOM
+    trained.explorer.exploration = ONLY_RANDOM
     assert len({int(trained.predict(image)[0]) for _ in range(30)}) > 5
     assert len({int(trained.predict(image, deterministic=True)[0]) for _ in range(5)}) == 1
-    trained.exploration = EXPLORATION
+    trained.explorer.exploration = EXPLORATION
 
 
 def test_exploring_leaves_what_was_visited_often_for_what_is_nearly_as_promising():
@@ -361,7 +361,7 @@ def test_exploring_leaves_what_was_visited_often_for_what_is_nearly_as_promising
         model.builds.add([best], 0.0)
     gap = q_values[best] - q_values[second]  # bridged where the penalty times log(8) is larger
     for share, expected in ((0.0, best), (0.9, best), (1.1, second)):
-        model.exploration = replace(ONLY_GREEDY, visit_penalty=float(share * gap / np.log(8)))
+        model.explorer.exploration = replace(ONLY_GREEDY, visit_penalty=float(share * gap / np.log(8)))
         assert model.predict(image)[0] == expected
         assert model.predict(image, deterministic=True)[0] == best
 
@@ -499,8 +499,11 @@ def test_a_loaded_model_has_the_same_q_values_replay_and_settings(tmp_path, repr
     assert model.q_values(images).tobytes() == twin.q_values(images).tobytes()
     batches = [m.builds.sample(16, np.random.default_rng(1)) for m in (model, twin)]
     assert all(a.tobytes() == b.tobytes() for a, b in zip(*batches, strict=True))
-    for name in ("representation", "exploration", "replay_settings", "batch_size", "gradient_steps", "patience"):
+    for name in ("representation", "batch_size", "gradient_steps"):
         assert getattr(twin, name) == getattr(model, name)
+    for name in ("exploration", "warmup_episodes", "patience"):
+        assert getattr(twin.explorer, name) == getattr(model.explorer, name)
+    assert twin.builds.settings == model.builds.settings
 
 
 @pytest.mark.parametrize(

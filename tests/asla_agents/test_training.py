@@ -315,9 +315,9 @@ def test_every_setting_reaches_the_agent():
     }
     model = training.make_model(make_config(**settings), make_env(make_config()))
     for name in sorted(settings.keys() - {"representation_kwargs"}):
-        assert getattr(model, name) == settings[name]
+        assert getattr(model.explorer if hasattr(model.explorer, name) else model, name) == settings[name]
     assert model.policy.features_extractor.beta_1 == 0.5
-    assert model.replay_settings.n_best == 7
+    assert model.builds.settings.n_best == 7
 
 
 @pytest.mark.parametrize("env_id", list(IDS))

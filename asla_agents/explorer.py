@@ -1,0 +1,148 @@
+"""What a search is beside its network: how it explores, what it has built, and when it is stuck."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from asla_agents.exploration import Exploration, choose
+from asla_agents.replay import Batch, BuildReplay, ReplaySettings
+from asla_agents.symmetry import augmentations
+from asla_env.problem import Problem
+
+
+@dataclass(frozen=True)
+class BestBuild:
+    """The build of lowest energy."""
+
+    placed: tuple[int, ...]
+    """Actions in the order taken; `Problem.structure` makes the atoms."""
+    energy: float
+    """Energy in eV."""
+    energy_above_reference: float
+    """Energy above the reference in eV, inf without one."""
+    weights: dict[str, Tensor]
+    """State of the policy that chose the actions, the random ones among them aside."""
+
+
+class Explorer:
+    """Chooses placements, remembers builds, and says when to start afresh.
+
+    Parameters
+    ----------
+    problem
+        What is built.
+    exploration
+        The modified ε-greedy policy.
+    replay
+        How batches are drawn and energies become targets.
+    warmup_episodes
+        Random builds before the network is asked.
+    patience
+        Episodes for each atom to place, warm-up not counted, without a lower energy before it counts as stuck; None:
+        never.
+    augment
+        Whether samples are shown under random symmetries of the problem.
+    seed
+        Seed of all that is random but the network's first weights.
+
+    Attributes
+    ----------
+    builds
+        The replay.
+    best
+        The build of lowest energy so far, with the network that made it; None before the first.
+    found
+        Whether a success was built.
+    rng
+        Source of randomness.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        exploration: Exploration,
+        replay: ReplaySettings,
+        warmup_episodes: int,
+        patience: int | None,
+        augment: bool,
+        seed: int | None,
+    ) -> None:
+        if not warmup_episodes >= 0:
+            raise ValueError(f"`warmup_episodes` is {warmup_episodes} but must be at least 0")
+        if patience is not None and not patience >= 1:
+            raise ValueError(f"`patience` is {patience} but must be at least 1, or None")
+        self.problem, self.exploration = problem, exploration
+        self.warmup_episodes, self.patience = warmup_episodes, patience
+        self.rng = np.random.default_rng(seed)
+        self.builds = BuildReplay(problem, replay, augmentations(problem)[: None if augment else 1])
+        self.best: BestBuild | None = None
+        self.found = False
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether builds are still random and not learned from."""
+        return len(self.builds) < self.warmup_episodes
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the lowest energy has stood for longer than the patience, since the warm-up at the earliest."""
+        if self.patience is None or self.found:
+            return False
+        episodes = min(self.builds.episodes_since_lowest, len(self.builds) - self.warmup_episodes)
+        return episodes >= self.patience * self.problem.n_to_place
+
+    def choose_any(self, legal: NDArray[np.bool_]) -> int:
+        """Choose any legal action, of shape (actions,)."""
+        return int(self.rng.choice(np.flatnonzero(legal)))
+
+    def choose(self, placed: ArrayLike, q_values: NDArray[np.floating], legal: NDArray[np.bool_]) -> int:
+        """Choose an action by the modified ε-greedy policy, after the penalty for what was visited before.
+
+        Parameters
+        ----------
+        placed
+            Actions that made the structure so far, in any order.
+        q_values, legal
+            Q-value and whether it is legal of each action, shape (actions,); the former is changed.
+        """
+        actions = np.flatnonzero(legal)
+        visits = self.builds.visits(placed, actions)
+        q_values[actions] -= self.exploration.visit_penalty * np.log1p(visits)
+        return choose(q_values, legal, self.exploration, self.rng)
+
+    def add(self, placed: Sequence[int], info: dict[str, Any], policy: nn.Module) -> None:
+        """Remember a build.
+
+        Parameters
+        ----------
+        placed
+            Actions in the order taken.
+        info
+            What the environment said at its end.
+        policy
+            The network that built it.
+        """
+        self.builds.add(placed, info["energy"])
+        self.found |= info["is_success"]
+        lowest = np.inf if self.best is None else self.best.energy
+        if info["calculator_error"] is None and info["energy"] < lowest:
+            weights = {name: values.detach().clone() for name, values in policy.state_dict().items()}
+            self.best = BestBuild(info["placed"], info["energy"], info["energy_above_reference"], weights)
+
+    def sample(self, batch_size: int) -> Batch:
+        """Draw a batch to learn from."""
+        return self.builds.sample(batch_size, self.rng)
+
+    def start_afresh(self) -> int:
+        """Forget all builds but the best; the seed of the network to go on with."""
+        self.builds.clear()
+        return int(self.rng.integers(2**63))
