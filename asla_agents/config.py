@@ -35,6 +35,8 @@ class SearchConfig(BaseModel):
     """Samples an update."""
     gradient_steps: int = Field(default=6, ge=0)
     """Updates after each episode."""
+    max_grad_norm: float = Field(default=10.0, gt=0)
+    """The gradient's norm is clipped to this."""
     warmup_episodes: int = Field(default=40, ge=0)
     """Random builds before the first update."""
     patience: int | None = Field(default=20, ge=1)

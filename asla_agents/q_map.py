@@ -96,17 +96,17 @@ class QMapNetwork(nn.Module):
 
 
 def placement_loss(q_values: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
-    """Mean-squared error between the Q-values of placements and their targets.
+    """Mean-squared error between the Q-values of placements and their targets, shape (...).
 
     Parameters
     ----------
     q_values, weights
-        Q-values and weights of the placements of each sample, shape (batch, placements).
+        Q-values and weights of the placements of each sample, shape (..., batch, placements).
     targets
-        Target of each sample, shape (batch,).
+        Target of each sample, shape (..., batch).
     """
-    errors = (q_values - targets.to(q_values.dtype)[:, None]) ** 2
-    return (weights * errors).sum() / weights.sum()
+    errors = (q_values - targets.to(q_values.dtype).unsqueeze(-1)) ** 2
+    return (weights * errors).sum((-2, -1)) / weights.sum((-2, -1))
 
 
 class QMapPolicy(BasePolicy):

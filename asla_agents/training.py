@@ -135,6 +135,7 @@ def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
         learning_rate=config.learning_rate,
         batch_size=config.batch_size,
         gradient_steps=config.gradient_steps,
+        max_grad_norm=config.max_grad_norm,
         warmup_episodes=config.warmup_episodes,
         patience=config.patience,
         exploration=config.exploration,

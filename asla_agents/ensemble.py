@@ -1,0 +1,223 @@
+"""Independent searches that go on together, in one batched program."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from asla_agents.config import SearchConfig
+from asla_agents.explorer import BestBuild, Explorer
+from asla_agents.memory import release_free_memory
+from asla_agents.q_map import QMapPolicy, placement_loss
+from asla_agents.randomness import torch_seeded
+from asla_agents.representations import REPRESENTATIONS
+from asla_agents.stack import PolicyStack
+from asla_agents.training import make_env
+from asla_env.env import AtomPlacementEnv
+
+_SHARED = ("env_id", "evaluator", "representation", "batch_size", "gradient_steps")
+_ROUNDS_BETWEEN_RELEASES = 20
+
+
+@dataclass(frozen=True)
+class MemberResult:
+    """What a member of an ensemble found."""
+
+    index: int
+    """Place of its settings in the ensemble."""
+    config: SearchConfig
+    """Its settings."""
+    episodes: int
+    """Episodes that ended."""
+    found_at: int | None
+    """First episode whose structure is inside the success window, None if there is none."""
+    best: BestBuild | None
+    """The build of lowest energy, with its network."""
+    energies: NDArray[np.float64]
+    """Energy above the reference of each episode in eV, inf where there is none."""
+
+
+class Ensemble:
+    """Searches advanced together: one forward pass for the next placements of all, and batched updates.
+
+    Each has weights, random stream, replay and counters of its own, and goes as the single search of its settings
+    would, to rounding.
+
+    Parameters
+    ----------
+    configs
+        Settings of each member; problem, calculator, representation and what shapes a batch must be the same for all.
+    device
+        Where the networks are.
+    members_at_once
+        Members whose updates are one batch; None: one on a CPU, where more save nothing, and 64 on a GPU.
+
+    Raises
+    ------
+    ValueError
+        If there is no member, members differ in what they must share, or the calculator fails on the reference.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[SearchConfig],
+        device: torch.device | str = "cpu",
+        members_at_once: int | None = None,
+    ) -> None:
+        _check_shared(configs)
+        if members_at_once is not None and members_at_once < 1:
+            raise ValueError(f"`members_at_once` is {members_at_once} but must be at least 1")
+        self.device = torch.device(device)
+        self.members_at_once = members_at_once or (1 if self.device.type == "cpu" else 64)
+        env = make_env(configs[0])
+        self._members = [_Member(i, config, copy.copy(env), self.device) for i, config in enumerate(configs)]
+        self._stack = PolicyStack([member.policy for member in self._members])
+
+    def run(self) -> Iterator[MemberResult]:
+        """Run all searches to their end; each result comes as soon as it is there."""
+        rounds = 0
+        while self._members:
+            self._build()
+            self._learn()
+            ended = [member for member in self._members if member.is_done]
+            if ended:
+                self._members = [member for member in self._members if not member.is_done]
+                if self._members:
+                    self._stack = PolicyStack([member.policy for member in self._members])
+            yield from (member.result() for member in ended)
+            rounds += 1
+            if rounds % _ROUNDS_BETWEEN_RELEASES == 0:
+                release_free_memory()
+
+    def _build(self) -> None:
+        """Build a structure for each member."""
+        for member in self._members:
+            member.begin()
+        while any(member.is_building for member in self._members):
+            q_values = self._q_values()
+            for i, member in enumerate(self._members):
+                if member.is_building:
+                    member.place(q_values if q_values is None else q_values[i])
+
+    def _q_values(self) -> NDArray[np.floating] | None:
+        """Q-values for the structures as they are, shape (member, actions); None if nobody asks for them."""
+        if all(member.explorer.is_warming_up for member in self._members):
+            return None
+        images = torch.as_tensor(np.array([[member.image] for member in self._members]), device=self.device)
+        q_values: NDArray[np.floating] = self._stack.q_values(images)[:, 0].cpu().numpy()
+        return q_values
+
+    def _learn(self) -> None:
+        """Start afresh what is stuck, and train the others."""
+        due = []
+        for i, member in enumerate(self._members):
+            if member.explorer.is_stuck:
+                member.start_afresh()
+            elif not member.explorer.is_warming_up:
+                due.append(i)
+        for start in range(0, len(due), self.members_at_once):
+            for _ in range(self._members[0].config.gradient_steps):
+                self._update(due[start : start + self.members_at_once])
+
+    def _update(self, chosen: list[int]) -> None:
+        """One step of the optimiser for each of some members."""
+        members = [self._members[i] for i in chosen]
+        batches = [member.explorer.sample(member.config.batch_size) for member in members]
+        images, actions, weights, targets = (
+            torch.as_tensor(np.stack(parts), device=self.device) for parts in zip(*batches, strict=True)
+        )
+        q_values, penalties = self._stack.q_at(chosen, images, actions)
+        (placement_loss(q_values, weights, targets) + penalties).sum().backward()
+        for member in members:
+            torch.nn.utils.clip_grad_norm_(member.policy.parameters(), member.config.max_grad_norm)
+            member.policy.optimizer.step()
+
+
+class _Member:
+    """One search of an ensemble."""
+
+    def __init__(self, index: int, config: SearchConfig, env: AtomPlacementEnv, device: torch.device) -> None:
+        self.index, self.config, self.env, self._device = index, config, env, device
+        self.explorer = Explorer(
+            env.problem,
+            config.exploration,
+            config.replay,
+            config.warmup_episodes,
+            config.patience,
+            augment=True,
+            seed=config.seed,
+        )
+        self.policy = self._new_policy(config.seed)
+        self._energies: list[float] = []
+        self._found_at: int | None = None
+        self.is_building = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether this search has come to its end."""
+        stopped = self.config.stop_on_success and self._found_at is not None
+        return stopped or len(self._energies) >= self.config.episodes
+
+    def begin(self) -> None:
+        """Begin a structure."""
+        self.image, info = self.env.reset()
+        self._legal = info["action_mask"].astype(bool)
+        self.is_building = True
+
+    def place(self, q_values: NDArray[np.floating] | None) -> None:
+        """Place the next atom; the structure may be finished with it."""
+        if q_values is None or self.explorer.is_warming_up:
+            action = self.explorer.choose_any(self._legal)
+        else:
+            action = self.explorer.choose(self.env.placed, q_values, self._legal)
+        placed = [*self.env.placed, action]
+        self.image, _, terminated, _, info = self.env.step(np.int64(action))
+        self._legal = info["action_mask"].astype(bool)
+        if terminated:
+            self._end(placed, info)
+
+    def start_afresh(self) -> None:
+        """Forget builds and network."""
+        self.policy.load_state_dict(self._new_policy(self.explorer.start_afresh()).state_dict())
+        self.policy.optimizer.state.clear()
+
+    def result(self) -> MemberResult:
+        """What this search found."""
+        energies = np.array(self._energies)
+        return MemberResult(self.index, self.config, len(energies), self._found_at, self.explorer.best, energies)
+
+    def _end(self, placed: list[int], info: dict[str, Any]) -> None:
+        """Remember the structure."""
+        self.explorer.add(placed, info, self.policy)
+        self._energies.append(info["energy_above_reference"])
+        if info["is_success"] and self._found_at is None:
+            self._found_at = len(self._energies)
+        self.is_building = False
+
+    def _new_policy(self, seed: int) -> QMapPolicy:
+        """Make a policy whose weights a seed decides."""
+        with torch_seeded(seed):
+            policy = QMapPolicy(
+                self.env.observation_space,
+                cast(spaces.Discrete, self.env.action_space),
+                lambda _: self.config.learning_rate,
+                self.env.problem.grid,
+                REPRESENTATIONS[self.config.representation],
+                self.config.representation_kwargs,
+            )
+        return policy.to(self._device)
+
+
+def _check_shared(configs: Sequence[SearchConfig]) -> None:
+    """Raise ValueError unless there are members that may go together."""
+    if not configs:
+        raise ValueError("`configs` is empty but must hold the settings of at least one search")
+    for name in _SHARED:
+        values = {str(getattr(config, name)) for config in configs}
+        if len(values) > 1:
+            raise ValueError(f"`configs` have the `{name}` {sorted(values)} but must share one")

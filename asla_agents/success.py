@@ -1,0 +1,135 @@
+"""How many episodes it takes: success curves of many restarts, and what may be said about them.
+
+A restart that ended without a success is censored at its own last episode: it would have found the structure later, or
+never. What is estimated from such data is the curve of Kaplan and Meier.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class SuccessCurve:
+    """Fraction of restarts that know the structure, by episode."""
+
+    episodes: NDArray[np.int64]
+    """Episodes at which the curve steps up, ascending; it is 0 before the first."""
+    probability: NDArray[np.float64]
+    """The fraction from each of these episodes on."""
+    low: NDArray[np.float64]
+    """Lower end of its confidence band; nan where the data do not tell."""
+    high: NDArray[np.float64]
+    """Upper end of its confidence band; nan where the data do not tell."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def success_curve(found_at: ArrayLike, episodes: ArrayLike, confidence: float = 0.95) -> SuccessCurve:
+    """Kaplan-Meier success curve with a log-log confidence band.
+
+    Parameters
+    ----------
+    found_at
+        Episode of the first success of each restart, nan if there is none, shape (restarts,).
+    episodes
+        Episodes that each restart ran, shape (restarts,).
+    confidence
+        Of the band.
+
+    Raises
+    ------
+    ValueError
+        If there is no restart, or a success lies outside the episodes of its restart.
+    """
+    data = _censored(found_at, episodes)
+    cdf = stats.ecdf(data).cdf
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The confidence interval is undefined", RuntimeWarning)  # nan says it too
+        band = cdf.confidence_interval(confidence, method="log-log")
+    steps = np.isin(cdf.quantiles, np.asarray(found_at, dtype=float))
+    parts = (cdf.probabilities, band.low.probabilities, band.high.probabilities)
+    return SuccessCurve(cdf.quantiles[steps].astype(np.int64), *(part[steps] for part in parts))
+
+
+def n50(found_at: ArrayLike, episodes: ArrayLike, confidence: float = 0.95, seed: int = 0) -> Interval:
+    """Episodes until half of the restarts know the structure, with a bootstrap interval (percentiles).
+
+    A value is inf where the restarts ended before half of them knew it.
+
+    Parameters
+    ----------
+    found_at, episodes
+        As for `success_curve`.
+    confidence
+        Of the interval.
+    seed
+        Of the resampling.
+
+    Raises
+    ------
+    ValueError
+        As for `success_curve`.
+    """
+    _censored(found_at, episodes)
+    found, ran = np.asarray(found_at, dtype=float), np.asarray(episodes, dtype=float)
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(len(found), size=(_RESAMPLES, len(found)))
+    medians = [_median(found[draw], ran[draw]) for draw in draws]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(medians, [tail, 1 - tail], method="nearest")  # between inf and a number is no middle
+    return Interval(_median(found, ran), float(low), float(high))
+
+
+def log_rank(found_at: ArrayLike, episodes: ArrayLike, other_found_at: ArrayLike, other_episodes: ArrayLike) -> float:
+    """p-value of the log-rank test that two success curves are the same.
+
+    Parameters
+    ----------
+    found_at, episodes, other_found_at, other_episodes
+        Both groups of restarts, as for `success_curve`.
+
+    Raises
+    ------
+    ValueError
+        As for `success_curve`.
+    """
+    test = stats.logrank(_censored(found_at, episodes), _censored(other_found_at, other_episodes))
+    return float(test.pvalue)
+
+
+def _median(found: NDArray[np.float64], ran: NDArray[np.float64]) -> float:
+    """First episode at which the Kaplan-Meier curve reaches one half, inf if it does not."""
+    times = np.where(np.isnan(found), ran, found)
+    order = np.lexsort((np.isnan(found), times))  # at one episode, successes count before those that end
+    at_risk = np.arange(len(times), 0, -1)
+    survival = np.cumprod(np.where(np.isnan(found[order]), 1.0, 1 - 1 / at_risk))
+    below = np.flatnonzero(survival <= 0.5 + 1e-12)
+    return float(times[order][below[0]]) if len(below) else np.inf
+
+
+def _censored(found_at: ArrayLike, episodes: ArrayLike) -> stats.CensoredData:
+    """Restarts as scipy takes them; ValueError if they are none."""
+    found, ran = np.asarray(found_at, dtype=float), np.asarray(episodes, dtype=float)
+    if found.ndim != 1 or found.shape != ran.shape or not len(found):
+        raise ValueError(
+            f"`found_at` and `episodes` have shapes {found.shape} and {ran.shape} but must have one entry for each "
+            "of at least one restart"
+        )
+    if not np.all((ran >= 1) & np.isfinite(ran)):
+        raise ValueError(f"`episodes` is {ran.tolist()} but each must be at least 1")
+    if np.any((found < 1) | (found > ran)):
+        raise ValueError(f"`found_at` is {found.tolist()} but each must be nan or lie in the episodes of its restart")
+    return stats.CensoredData.right_censored(np.where(np.isnan(found), ran, found), np.isnan(found))

@@ -1,0 +1,156 @@
+"""Searches that go on together against the same searches one after the other."""
+
+import numpy as np
+import pytest
+import torch
+
+from asla_agents.config import SearchConfig
+from asla_agents.ensemble import Ensemble, MemberResult
+from asla_agents.exploration import Exploration
+from asla_agents.replay import ReplaySettings
+from asla_agents.representations import REPRESENTATIONS
+from asla_agents.training import make_env, make_model
+
+SETTINGS = {
+    "env_id": "ASLA-GrapheneMini-v0",
+    "evaluator": "xwch",
+    "episodes": 16,
+    "batch_size": 6,
+    "gradient_steps": 2,
+    "warmup_episodes": 3,
+    "patience": 1,
+    "exploration": Exploration(epsilon=0.05, top_probability=0.1),
+}
+
+
+def make_config(**settings) -> SearchConfig:
+    return SearchConfig(**{**SETTINGS, **settings})
+
+
+def results(configs, **arguments) -> list[MemberResult]:
+    """Results in the order of the settings."""
+    return sorted(Ensemble(configs, **arguments).run(), key=lambda result: result.index)
+
+
+def single(config: SearchConfig) -> tuple[np.ndarray, float, dict[str, torch.Tensor]]:
+    """Energies above the reference, the lowest energy and the weights at the end of the single search."""
+    energies: list[float] = []
+    model = make_model(config, make_env(config))
+
+    def keep(local, _):
+        if local["dones"][0]:
+            energies.append(local["infos"][0]["energy_above_reference"])
+        return True
+
+    model.learn(config.episodes, keep)
+    return np.array(energies), model.best.energy, model.best.weights
+
+
+@pytest.mark.parametrize("representation", list(REPRESENTATIONS))
+def test_a_member_goes_as_the_single_search_of_its_settings(representation):
+    config = make_config(representation=representation, seed=3)
+    (alone,) = results([config])
+    among_others = results([make_config(representation=representation, seed=seed) for seed in (1, 3)])[1]
+    energies, lowest, weights = single(config)
+    for result in (alone, among_others):
+        np.testing.assert_allclose(result.energies, energies, rtol=0, atol=1e-9)
+        assert result.best.energy == pytest.approx(lowest, abs=1e-9)
+        for name, values in weights.items():
+            torch.testing.assert_close(result.best.weights[name], values, rtol=1e-3, atol=1e-5)
+
+
+def test_a_member_does_not_depend_on_who_else_is_there():
+    configs = [make_config(seed=seed, episodes=episodes) for seed, episodes in ((0, 16), (1, 5), (2, 12))]
+    together = results(configs)
+    for result, config in zip(together, configs, strict=True):
+        assert result.config == config
+        np.testing.assert_array_equal(result.energies, results([config])[0].energies)
+
+
+def test_updates_of_many_members_are_one_batch_if_wanted():
+    configs = [make_config(seed=seed, representation="agr", patience=None) for seed in range(3)]
+    for ours, theirs in zip(results(configs, members_at_once=2), results(configs), strict=True):
+        np.testing.assert_allclose(ours.energies[:6], theirs.energies[:6], atol=1e-6)
+        for name, values in theirs.best.weights.items():
+            assert ours.best.weights[name].shape == values.shape
+
+
+def test_settings_may_differ_between_members():
+    configs = [
+        make_config(),
+        make_config(representation_kwargs={"width_over_spacing": 0.5, "bias": 0.1}),
+        make_config(representation_kwargs={"width_over_spacing": 3.0, "amplitude": -1}, learning_rate=3e-3),
+        make_config(exploration=Exploration(epsilon=0.5), warmup_episodes=1, patience=None),
+        make_config(replay=ReplaySettings(spillover=0.0), max_grad_norm=0.1),
+    ]
+    for result, config in zip(results(configs), configs, strict=True):
+        np.testing.assert_allclose(result.energies, single(config)[0], rtol=0, atol=1e-9)
+
+
+def test_members_with_other_penalties_go_together():
+    configs = [make_config(representation="agr", representation_kwargs={"beta_1": beta}) for beta in (0.0, 0.1)]
+    for result, config in zip(results(configs), configs, strict=True):
+        np.testing.assert_allclose(result.energies, single(config)[0], rtol=0, atol=1e-9)
+
+
+def test_a_member_drops_out_at_its_success_and_the_others_go_on():
+    configs = [make_config(seed=seed, episodes=6, stop_on_success=True) for seed in range(2)]
+    ensemble = Ensemble(configs)
+
+    class Known:
+        """A calculator that calls the third structure of the first member a success."""
+
+        calls = 0
+
+        def reset(self):
+            pass
+
+        def get_potential_energy(self, atoms):
+            Known.calls += 1
+            return 0.0 if Known.calls == 5 else 10.0
+
+    for member in ensemble._members:
+        member.env.evaluator._live = Known()
+        member.env._reference = type(member.env._reference)(0.0, None)
+    found = {result.index: result for result in ensemble.run()}
+    assert (found[0].found_at, found[0].episodes) == (3, 3)
+    assert (found[1].found_at, found[1].episodes) == (None, 6)
+
+
+def test_each_result_comes_as_soon_as_it_is_there():
+    configs = [make_config(seed=seed, episodes=episodes) for seed, episodes in ((0, 4), (1, 2), (2, 3))]
+    assert [result.index for result in Ensemble(configs).run()] == [1, 2, 0]
+
+
+def test_global_random_states_do_not_change_and_are_not_changed():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = results([make_config()])[0].energies
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    np.testing.assert_array_equal(results([make_config()])[0].energies, first)
+
+
+@pytest.mark.parametrize(
+    ("configs", "message"),
+    [
+        ([], "`configs` is empty"),
+        ([{}, {"batch_size": 7}], r"`configs` have the `batch_size` \['6', '7'\] but must share one"),
+        ([{}, {"representation": "agr"}], r"`configs` have the `representation` \['agr', 'gaussian'\]"),
+        ([{}, {"env_id": "ASLA-Graphene-v0"}], "`configs` have the `env_id`"),
+    ],
+)
+def test_members_that_cannot_go_together_are_refused(configs, message):
+    with pytest.raises(ValueError, match=message):
+        Ensemble([make_config(**config) for config in configs])
+
+
+def test_a_batch_of_no_members_is_refused():
+    with pytest.raises(ValueError, match="`members_at_once` is 0 but must be at least 1"):
+        Ensemble([make_config()], members_at_once=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_same_search_to_rounding():
+    config = make_config(patience=None, episodes=6)
+    np.testing.assert_allclose(results([config], device="cuda")[0].energies, results([config])[0].energies, atol=1e-4)
