@@ -68,6 +68,13 @@ class FourierConvolution:
         parts = _to_frequencies(kernels.flatten(n), *self._matrices("kernel", kernels))
         return parts.view(parts.shape[0], 2**n, *kernels.shape[n:]).movedim(1, -3)
 
+    def complex_spectrum(self, kernels: Tensor) -> Tensor:
+        """Transform kernels as `kernel_spectrum` does, to complex numbers (frequency, ..., half a part, out, in).
+
+        They are slower to make and with large batches, and faster with few images.
+        """
+        return _as_complex(self.kernel_spectrum(kernels)).contiguous()
+
     def __call__(self, images: Tensor, spectrum: Tensor) -> Tensor:
         """Convolve images with a kernel's spectrum.
 
@@ -76,7 +83,7 @@ class FourierConvolution:
         images
             Shape (x, y[, z], in, ..., batch).
         spectrum
-            What `kernel_spectrum` made of the kernels, of the images' precision.
+            What `kernel_spectrum` made of the kernels, of the images' precision, or its form for images one by one.
 
         Returns
         -------
@@ -92,7 +99,7 @@ class FourierConvolution:
         _check_pixels("images", images.shape[:n], self.shape)
         parts = _to_frequencies(images.flatten(n), *self._matrices("image", images))
         parts = parts.view(parts.shape[0], 2**n, *images.shape[n:])  # [frequency, part, in, ..., batch]
-        parts = _multiply(spectrum, parts.movedim((1, 2), (-3, -2))).movedim((-3, -2), (1, 2))
+        parts = _multiply_complex(spectrum, parts) if spectrum.is_complex() else _multiply(spectrum, parts)
         rest = parts.shape[2:]  # [out, ..., batch]
         pixels = _to_pixels(parts.reshape(parts.shape[0], 2**n * prod(rest)), *self._matrices("inverse", parts))
         return pixels.view(*self.shape, *rest)
@@ -177,30 +184,43 @@ def _matmul(matrix: Tensor, values: Tensor) -> Tensor:
 
 
 def _multiply(spectrum: Tensor, parts: Tensor) -> Tensor:
-    """Multiply spectra: (f, ..., part, out, in) times (f, ..., part, in, batch) gives (f, ..., part, out, batch).
-
-    A large batch is worth a matrix of all signed parts of the kernel, a small one is not: there, each part of the
-    kernel is multiplied with each part of the image, and the products are added up.
-    """
+    """Multiply spectra: (f, ..., part, out, in) times (f, part, in, ..., batch) gives (f, part, out, ..., batch)."""
     n_parts, n_out, n_in = spectrum.shape[-3:]
-    lead, batch = parts.shape[:-3], parts.shape[-1]
-    if batch < n_parts:
-        images = parts.movedim(-3, -2).reshape(*lead, n_in, n_parts * batch)
-        products = (spectrum.flatten(-3, -2) @ images).view(*lead, n_parts, n_out, n_parts, batch)
-        return torch.einsum("akp,...kopb->...aob", _signs(n_parts).to(products), products)
     signed = torch.cat([spectrum, -spectrum], dim=-3).unbind(-3)
     rows = [torch.cat([signed[part] for part in row], dim=-1) for row in _sign_table(n_parts)]
     block = torch.cat(rows, dim=-2)  # [f, ..., part out, part in]
-    return (block @ parts.reshape(*lead, n_parts * n_in, batch)).view(*lead, n_parts, n_out, batch)
+    columns = parts.movedim((1, 2), (-3, -2))
+    lead, batch = columns.shape[:-3], columns.shape[-1]
+    columns = (block @ columns.reshape(*lead, n_parts * n_in, batch)).view(*lead, n_parts, n_out, batch)
+    return columns.movedim((-3, -2), (1, 2))
+
+
+def _multiply_complex(spectrum: Tensor, parts: Tensor) -> Tensor:
+    """Multiply as `_multiply` does, with a spectrum of complex numbers."""
+    mixing = _mixing(parts.shape[1]).to(parts)  # orthogonal, but for a factor
+    real, imaginary = (mixing @ parts.flatten(2)).view_as(parts).chunk(2, dim=1)
+    columns = spectrum @ torch.complex(real, imaginary).movedim((1, 2), (-3, -2))
+    columns = columns.movedim((-3, -2), (1, 2))
+    halves = torch.cat([columns.real, columns.imag], dim=1)
+    return (mixing.mT / (len(mixing) // 2) @ halves.flatten(2)).view_as(halves)
+
+
+def _as_complex(spectrum: Tensor) -> Tensor:
+    """Kernel's spectrum (f, ..., part, out, in) as complex numbers, half as many, each of which multiplies alone."""
+    mixing = _mixing(spectrum.shape[-3]).to(spectrum)
+    real, imaginary = torch.einsum("pq,...qoi->...poi", mixing, spectrum).chunk(2, dim=-3)
+    return torch.complex(real, imaginary)
 
 
 @lru_cache
-def _signs(n_parts: int) -> Tensor:
-    """+1, -1 or 0 for each part that comes out, of the kernel, and that goes in."""
-    signs = torch.zeros(n_parts, 2 * n_parts, n_parts)
-    for out, row in enumerate(_sign_table(n_parts)):
-        signs[out, row, range(n_parts)] = 1
-    return signs[:, :n_parts] - signs[:, n_parts:]
+def _mixing(n_parts: int) -> Tensor:
+    """Matrix from parts to the real and then the imaginary parts of sums over ``exp(-i (±k_x x ... + k_z z))``."""
+    n_axes = n_parts.bit_length() - 1
+    waves = np.ones((1, 1))
+    for axis in range(n_axes):
+        signs = np.array([[1], [-1]]) if axis < n_axes - 1 else np.array([[1]])
+        waves = np.kron(waves, np.concatenate([np.ones_like(signs), -1j * signs], axis=1))  # cosine - i sine
+    return torch.as_tensor(np.concatenate([waves.real, waves.imag]))
 
 
 @lru_cache
@@ -300,7 +320,7 @@ class Convolution(nn.Module):
         if torch.is_grad_enabled() or not isinstance(self.weight, nn.Parameter):
             return self._convolve.kernel_spectrum(self.weight)
         if self._kept is None or not _identical(self._kept[0], self.weight):
-            self._kept = self.weight.detach().clone(), self._convolve.kernel_spectrum(self.weight)
+            self._kept = self.weight.detach().clone(), self._convolve.complex_spectrum(self.weight)
         return self._kept[1]
 
     def __getstate__(self) -> dict[str, Any]:
