@@ -4,14 +4,18 @@ from itertools import count
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from tqdm import tqdm
 
 from asla_agents.config import SearchConfig
 from asla_agents.representations import REPRESENTATIONS
+from asla_agents.study import Row, Study, read_rows, rows_of, run_study
+from asla_agents.success import log_rank, n50
 from asla_agents.training import SearchResult, search
 from asla_env import IDS, calculators
 from asla_env.problems import PROBLEMS
@@ -56,6 +60,31 @@ def search_command(
     _report(result)
 
 
+@app.command("study")
+def study_command(
+    spec: Annotated[Path, typer.Argument(help="JSON file of `settings` and `arms`; see the README.")],
+    restarts: Annotated[int, typer.Option(help="Restarts of each arm, from seed 0 on.")] = 10,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    device: Annotated[str, typer.Option(help="Where the networks are: cpu or cuda.")] = "cpu",
+    rows: Annotated[Path | None, typer.Option(help="File of the rows; by default next to SPEC.")] = None,
+) -> None:
+    """Compare settings over many restarts; what is in the file of rows already is not run again."""
+    try:
+        study = Study.model_validate_json(spec.read_text(encoding="utf-8"))
+        path = rows or spec.with_suffix(".rows.jsonl")
+        missing = restarts * len(study.arms)
+        found: list[int | None] = []
+        with tqdm(total=missing, unit="restart", dynamic_ncols=True) as bar:
+            bar.update(min(missing, sum(len(rows_of(study, arm, read_rows(path))) for arm in study.arms)))
+            for row in run_study(study, path, restarts, workers, device):
+                found.append(row["found_at"])
+                bar.set_postfix_str(f"{sum(at is not None for at in found)} of {len(found)} found it")
+                bar.update()
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        _fail(error)
+    _report_study(study, read_rows(path), restarts)
+
+
 @app.command("list")
 def list_command() -> None:
     """Show the problems, calculators and representations."""
@@ -96,6 +125,23 @@ def _report(result: SearchResult) -> None:
         f"best energy {result.best_energy:.4f} eV, {result.best_energy_above_reference:+.4f} eV from the reference"
     )
     console.print(f"results in {result.directory}")
+
+
+def _report_study(study: Study, rows: list[Row], restarts: int) -> None:
+    """Print a line for each arm: successes, episodes until half of the restarts know the structure, p-value."""
+    table = Table("arm", "found", "n50 (95 % interval)", "p, same as the first")
+    first: tuple[list[float], list[int]] | None = None
+    for arm in study.arms:
+        chosen = [row for row in rows_of(study, arm, rows) if row["seed"] < restarts]
+        found_at = [np.nan if row["found_at"] is None else float(row["found_at"]) for row in chosen]
+        episodes = [row["episodes"] for row in chosen]
+        median = n50(found_at, episodes)
+        p_value = f"{log_rank(found_at, episodes, *first):.2g}" if first else "-"
+        first = first or (found_at, episodes)
+        n_found = len(found_at) - int(np.isnan(found_at).sum())
+        interval = f"{median.value:g} ({median.low:g} to {median.high:g})"
+        table.add_row(arm, f"{n_found} of {len(chosen)}", interval, p_value)
+    Console().print(table)
 
 
 def _fail(error: Exception) -> None:

@@ -20,7 +20,7 @@ from asla_agents.stack import PolicyStack
 from asla_agents.training import make_env
 from asla_env.env import AtomPlacementEnv
 
-_SHARED = ("env_id", "evaluator", "representation", "batch_size", "gradient_steps")
+SHARED = ("env_id", "evaluator", "representation", "batch_size", "gradient_steps")
 _ROUNDS_BETWEEN_RELEASES = 20
 
 
@@ -217,7 +217,7 @@ def _check_shared(configs: Sequence[SearchConfig]) -> None:
     """Raise ValueError unless there are members that may go together."""
     if not configs:
         raise ValueError("`configs` is empty but must hold the settings of at least one search")
-    for name in _SHARED:
+    for name in SHARED:
         values = {str(getattr(config, name)) for config in configs}
         if len(values) > 1:
             raise ValueError(f"`configs` have the `{name}` {sorted(values)} but must share one")

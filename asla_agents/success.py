@@ -106,8 +106,10 @@ def log_rank(found_at: ArrayLike, episodes: ArrayLike, other_found_at: ArrayLike
     ValueError
         As for `success_curve`.
     """
-    test = stats.logrank(_censored(found_at, episodes), _censored(other_found_at, other_episodes))
-    return float(test.pvalue)
+    groups = _censored(found_at, episodes), _censored(other_found_at, other_episodes)
+    if np.all(np.isnan([*np.ravel(found_at), *np.ravel(other_found_at)])):
+        return 1.0  # without a success nothing tells them apart
+    return float(stats.logrank(*groups).pvalue)
 
 
 def _median(found: NDArray[np.float64], ran: NDArray[np.float64]) -> float:

@@ -28,6 +28,10 @@ def test_the_log_rank_test_of_a_textbook():
     assert log_rank(RELAPSE, WEEKS, RELAPSE, WEEKS) == pytest.approx(1)
 
 
+def test_without_any_success_nothing_tells_two_groups_apart():
+    assert log_rank([NAN, NAN], [9, 9], [NAN], [5]) == 1
+
+
 def stats_p(chi_square: float) -> float:
     """Of one degree of freedom."""
     return float(chi2.sf(chi_square, 1))

@@ -1,0 +1,177 @@
+"""Studies: many restarts of a few settings, a row for each, that go on after any interruption."""
+
+import json
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from hashlib import blake2b
+from itertools import groupby
+from math import ceil
+from multiprocessing.connection import wait as wait_for
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from asla_agents.config import SearchConfig
+from asla_agents.ensemble import SHARED, Ensemble, MemberResult
+
+MEMBERS = 32  # of an ensemble
+Row = dict[str, Any]
+
+
+class Study(BaseModel):
+    """What is compared: arms of settings, each to be restarted from many seeds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    settings: dict[str, Any]
+    """Settings of a `SearchConfig` that all arms share."""
+    arms: dict[str, dict[str, Any]] = Field(default={"default": {}}, min_length=1)
+    """Name of each arm, and its settings on top of these."""
+
+    def config(self, arm: str, seed: int) -> SearchConfig:
+        """Settings of one restart."""
+        return SearchConfig(**{**self.settings, **self.arms[arm], "seed": seed})
+
+
+def run_study(
+    study: Study, path: Path, restarts: int, workers: int = 1, device: str = "cpu", members: int = MEMBERS
+) -> Iterator[Row]:
+    """Run the restarts that have no row yet; each row is yielded when it is in the file.
+
+    Parameters
+    ----------
+    study
+        What to run.
+    path
+        File of rows, a line of JSON each. Rows of other settings in it are left alone.
+    restarts
+        Restarts of each arm, from seed 0 on.
+    workers
+        Processes, of one thread each.
+    device
+        Where the networks are.
+    members
+        Most searches that one process advances together.
+
+    Raises
+    ------
+    ValueError
+        If a number is not at least 1, or settings are wrong.
+    """
+    for name, number in (("restarts", restarts), ("workers", workers), ("members", members)):
+        if number < 1:
+            raise ValueError(f"`{name}` is {number} but must be at least 1")
+    wanted = [(arm, study.config(arm, seed)) for seed in range(restarts) for arm in study.arms]
+    there = {(row["key"], row["seed"]) for row in read_rows(path)}
+    missing = [(arm, config) for arm, config in wanted if (key_of(config), config.seed) not in there]
+    groups = _groups(missing, workers, members)
+    if not groups:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _mend(path)
+    with path.open("a", encoding="utf-8") as file:
+        for row in _rows(groups, workers, device):
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            yield row
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows of a study; a last one that was cut off is left out."""
+    if not path.exists():
+        return []
+    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines]
+
+
+def key_of(config: SearchConfig) -> str:
+    """Digest of all settings but the seed."""
+    text = json.dumps(config.model_dump(mode="json", exclude={"seed"}), sort_keys=True)
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def rows_of(study: Study, arm: str, rows: Sequence[Row]) -> list[Row]:
+    """Rows of one arm, one a seed, by seed."""
+    key = key_of(study.config(arm, 0))
+    return list({row["seed"]: row for row in sorted(rows, key=lambda row: row["seed"]) if row["key"] == key}.values())
+
+
+def _mend(path: Path) -> None:
+    """Cut off the end of a row that was being written when the process died."""
+    if path.exists():
+        text = path.read_bytes()
+        with path.open("r+b") as file:
+            file.truncate(text.rfind(b"\n") + 1)
+
+
+def _groups(
+    restarts: list[tuple[str, SearchConfig]], workers: int, members: int
+) -> list[list[tuple[str, SearchConfig]]]:
+    """Restarts that may go together, in groups of even size, at least one for each worker."""
+
+    def shared(restart: tuple[str, SearchConfig]) -> list[str]:
+        return [str(getattr(restart[1], name)) for name in SHARED]
+
+    groups = []
+    for _, alike in groupby(sorted(restarts, key=shared), key=shared):
+        together = list(alike)
+        n_groups = min(len(together), workers * ceil(len(together) / (workers * members)))
+        groups += [together[i::n_groups] for i in range(n_groups)]
+    return groups
+
+
+def _rows(groups: list[list[tuple[str, SearchConfig]]], workers: int, device: str) -> Iterator[Row]:
+    """Run groups in processes of their own; rows as they come."""
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(workers, context, _watch_parent) as pool:
+        queue = manager.Queue()
+        running: set[Future[None]] = {pool.submit(_run_group, group, device, queue) for group in groups}
+        try:
+            while running or not queue.empty():
+                try:
+                    yield queue.get(timeout=0.5)
+                except Empty:
+                    done, running = wait(running, timeout=0, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()  # raises what went wrong there
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list((pool._processes or {}).values()):  # on an interrupt nothing else stops them
+                process.terminate()
+
+
+def _watch_parent() -> None:
+    """End this process when the one that started it dies, by whatever cause."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        sentinel = parent.sentinel
+        threading.Thread(target=lambda: (wait_for([sentinel]), os._exit(1)), daemon=True).start()
+
+
+def _run_group(group: list[tuple[str, SearchConfig]], device: str, queue: Any) -> None:
+    """Run an ensemble and hand over its rows."""
+    torch.set_num_threads(1)
+    for result in Ensemble([config for _, config in group], device).run():
+        queue.put(_row(group[result.index][0], result))
+
+
+def _row(arm: str, result: MemberResult) -> Row:
+    """What is kept of a restart."""
+    energies = result.energies[np.isfinite(result.energies)]
+    return {
+        "arm": arm,
+        "key": key_of(result.config),
+        "seed": result.config.seed,
+        "episodes": result.episodes,
+        "found_at": result.found_at,
+        "best_above_reference": round(float(energies.min()), 4) if len(energies) else None,
+        "median_last_100": round(float(np.median(energies[-100:])), 3) if len(energies) else None,
+    }

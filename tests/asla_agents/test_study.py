@@ -1,0 +1,137 @@
+"""Studies: rows that are whole, unique, and the same whatever happened on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from asla_agents import cli
+from asla_agents.study import Study, key_of, read_rows, rows_of, run_study
+
+SETTINGS = {
+    "env_id": "ASLA-GrapheneMini-v0",
+    "evaluator": "xwch",
+    "episodes": 4,
+    "batch_size": 4,
+    "gradient_steps": 1,
+    "warmup_episodes": 2,
+}
+STUDY = Study(settings=SETTINGS, arms={"one-hot": {"representation": "one-hot"}, "wide": {"batch_size": 5, "episodes": 12}})
+TIMEOUT = 300  # s
+
+
+def in_order(rows):
+    return sorted(rows, key=lambda row: (row["arm"], row["seed"]))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Rows of a study that nothing interrupted."""
+    path = tmp_path_factory.mktemp("study") / "rows.jsonl"
+    rows = list(run_study(STUDY, path, restarts=3))
+    assert in_order(rows) == in_order(read_rows(path))
+    return in_order(rows)
+
+
+def test_there_is_a_row_for_each_restart_of_each_arm(whole):
+    assert [(row["arm"], row["seed"]) for row in whole] == [(arm, i) for arm in ("one-hot", "wide") for i in range(3)]
+    assert all(row["episodes"] == {"one-hot": 4, "wide": 12}[row["arm"]] for row in whole)
+    assert len({row["best_above_reference"] for row in whole}) > 3
+
+
+def test_workers_and_groups_do_not_change_the_rows(whole, tmp_path):
+    assert in_order(run_study(STUDY, tmp_path / "rows.jsonl", restarts=3, workers=2, members=2)) == whole
+
+
+def test_what_is_there_is_not_run_again(whole, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in whole[:4]))
+    assert in_order(run_study(STUDY, path, restarts=3)) == whole[4:]
+    assert list(run_study(STUDY, path, restarts=3)) == []
+    assert in_order(read_rows(path)) == whole
+
+
+def test_a_row_that_was_cut_off_is_run_again(whole, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    text = "".join(json.dumps(row) + "\n" for row in whole)
+    path.write_text(text[:-20])
+    assert in_order(run_study(STUDY, path, restarts=3)) == whole[5:]
+    assert path.read_text() == text
+
+
+def test_killed_twice_a_study_ends_with_the_rows_of_one_that_was_not(whole, tmp_path):
+    spec, path = tmp_path / "spec.json", tmp_path / "rows.jsonl"
+    spec.write_text(STUDY.model_dump_json())
+    command = [sys.executable, "-m", "asla_agents", "study", spec, "--restarts", 3, "--workers", 2, "--rows", path]
+    for n_rows in (1, 3):
+        with subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            deadline = time.monotonic() + TIMEOUT
+            while process.poll() is None and len(read_rows(path)) < n_rows and time.monotonic() < deadline:
+                time.sleep(0.01)
+            os.kill(process.pid, signal.SIGKILL)
+    assert len(read_rows(path)) >= 3
+    finished = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert in_order(read_rows(path)) == whole
+
+
+def test_the_key_is_that_of_the_settings_without_the_seed():
+    assert key_of(STUDY.config("wide", 0)) == key_of(STUDY.config("wide", 1))
+    assert key_of(STUDY.config("wide", 0)) != key_of(STUDY.config("one-hot", 0))
+
+
+def test_rows_of_other_settings_are_left_alone(whole):
+    other = Study(settings={**SETTINGS, "learning_rate": 1e-2})
+    assert rows_of(other, "default", whole) == []
+    assert [row["seed"] for row in rows_of(STUDY, "wide", [*whole, *whole])] == [0, 1, 2]
+
+
+def test_an_error_in_a_worker_is_the_error_of_the_study(tmp_path):
+    broken = Study(settings={**SETTINGS, "representation_kwargs": {"width_over_spacing": -1.0}})
+    with pytest.raises(ValueError, match=r"`width_over_spacing` is -1\.0 but must be positive and finite"):
+        list(run_study(broken, tmp_path / "rows.jsonl", restarts=1))
+
+
+@pytest.mark.parametrize("name", ["restarts", "workers", "members"])
+def test_numbers_below_one_are_refused(name, tmp_path):
+    with pytest.raises(ValueError, match=f"`{name}` is 0 but must be at least 1"):
+        list(run_study(STUDY, tmp_path / "rows.jsonl", **{"restarts": 1, name: 0}))
+
+
+def test_settings_that_do_not_exist_are_refused():
+    with pytest.raises(ValidationError, match="batchsize"):
+        Study(settings={**SETTINGS, "batchsize": 5}).config("default", 0)
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        Study(settings=SETTINGS, arms={})
+
+
+def test_the_command_prints_a_line_for_each_arm(whole, tmp_path):
+    spec = tmp_path / "spec.json"
+    spec.write_text(STUDY.model_dump_json())
+    text = "".join(json.dumps(row | {"found_at": row["seed"] + 1}) + "\n" for row in whole)
+    (tmp_path / "spec.rows.jsonl").write_text(text)
+    result = CliRunner().invoke(cli.app, ["study", str(spec), "--restarts", "3"])
+    assert result.exit_code == 0, result.stderr
+    for part in ("one-hot", "wide", "3 of 3", "2 (1 to 3)"):
+        assert part in result.stdout
+    assert np.isfinite(float(result.stdout.split("wide")[1].split("│")[3]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "Invalid JSON"), ("{}", "`settings`"), ('{"settings": {"env_id": "ASLA-Gold-v0"}}', "`env_id`")],
+)
+def test_a_wrong_specification_is_one_line(text, message, tmp_path):
+    spec = tmp_path / "spec.json"
+    spec.write_text(text)
+    result = CliRunner().invoke(cli.app, ["study", str(spec)])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert [line for line in result.stderr.splitlines() if "error" in line] == [result.stderr.splitlines()[-1]]
