@@ -23,7 +23,8 @@ SETTINGS = {
     "gradient_steps": 1,
     "warmup_episodes": 2,
 }
-STUDY = Study(settings=SETTINGS, arms={"one-hot": {"representation": "one-hot"}, "wide": {"batch_size": 5, "episodes": 12}})
+ARMS = {"one-hot": {"representation": "one-hot"}, "wide": {"batch_size": 5, "episodes": 12}}
+STUDY = Study(settings=SETTINGS, arms=ARMS)
 TIMEOUT = 300  # s
 
 
