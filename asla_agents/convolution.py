@@ -116,14 +116,17 @@ class _Analysis(Function):
 
     @staticmethod
     def forward(values: Tensor, *matrices: Tensor) -> Tensor:
+        """Transform."""
         return _analyse(values, matrices)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep the matrices."""
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Transform the gradient by the transposed matrices."""
         transposed = [matrix.mT for matrix in ctx.saved_tensors]
         return _to_pixels(gradient, *transposed), *[None] * len(transposed)
 
@@ -135,14 +138,17 @@ class _Synthesis(Function):
 
     @staticmethod
     def forward(values: Tensor, *matrices: Tensor) -> Tensor:
+        """Transform."""
         return _synthesise(values, matrices)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep the matrices."""
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Transform the gradient by the transposed matrices."""
         transposed = [matrix.mT for matrix in ctx.saved_tensors]
         return _to_frequencies(gradient, *transposed), *[None] * len(transposed)
 

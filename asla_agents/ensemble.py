@@ -77,24 +77,28 @@ class Ensemble:
         env = make_env(configs[0])
         self._members = [_Member(i, config, copy.copy(env), self.device) for i, config in enumerate(configs)]
         self._stack = PolicyStack([member.policy for member in self._members])
+        self._rounds = 0
 
     def run(self) -> Iterator[MemberResult]:
         """Run all searches to their end; each result comes as soon as it is there."""
-        rounds = 0
         while self._members:
-            self._build()
-            self._learn()
+            self.round()
             ended = [member for member in self._members if member.is_done]
             if ended:
                 self._members = [member for member in self._members if not member.is_done]
                 if self._members:
                     self._stack = PolicyStack([member.policy for member in self._members])
             yield from (member.result() for member in ended)
-            rounds += 1
-            if rounds % _ROUNDS_BETWEEN_RELEASES == 0:
-                release_free_memory()
 
-    def _build(self) -> None:
+    def round(self) -> None:
+        """One episode of each member."""
+        self.build()
+        self.learn()
+        self._rounds += 1
+        if self._rounds % _ROUNDS_BETWEEN_RELEASES == 0:
+            release_free_memory()
+
+    def build(self) -> None:
         """Build a structure for each member."""
         for member in self._members:
             member.begin()
@@ -112,7 +116,7 @@ class Ensemble:
         q_values: NDArray[np.floating] = self._stack.q_values(images)[:, 0].cpu().numpy()
         return q_values
 
-    def _learn(self) -> None:
+    def learn(self) -> None:
         """Start afresh what is stuck, and train the others."""
         due = []
         for i, member in enumerate(self._members):

@@ -113,6 +113,7 @@ class _Draw(nn.Module):
         self.representation = representation
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw one-hot images (batch, species, x, y[, z])."""
         return self.representation.image(observations), self.representation.penalty()
 
 
@@ -124,6 +125,7 @@ class _At(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor, actions: Tensor) -> Tensor:
+        """Q-values of actions (..., batch, n)."""
         return self.network.at(images, actions)
 
 

@@ -118,6 +118,7 @@ def _groups(
     """Restarts that may go together, in groups of even size, at least one for each worker."""
 
     def shared(restart: tuple[str, SearchConfig]) -> list[str]:
+        """What members of an ensemble must share."""
         return [str(getattr(restart[1], name)) for name in SHARED]
 
     groups = []
