@@ -65,7 +65,7 @@ class FourierConvolution:
         n = len(self.shape)
         _check_pixels("kernels", kernels.shape[kernels.ndim - n :], self.kernel_shape)
         kernels = kernels.movedim(tuple(range(-n, 0)), tuple(range(n)))  # [x, y, ..., out, in]
-        parts = _to_frequencies(kernels.flatten(n), *self._matrices("kernel", kernels))
+        parts = _transform(kernels.flatten(n), False, *self._matrices("kernel", kernels))
         return parts.view(parts.shape[0], 2**n, *kernels.shape[n:]).movedim(1, -3)
 
     def complex_spectrum(self, kernels: Tensor) -> Tensor:
@@ -97,11 +97,11 @@ class FourierConvolution:
         """
         n = len(self.shape)
         _check_pixels("images", images.shape[:n], self.shape)
-        parts = _to_frequencies(images.flatten(n), *self._matrices("image", images))
+        parts = _transform(images.flatten(n), False, *self._matrices("image", images))
         parts = parts.view(parts.shape[0], 2**n, *images.shape[n:])  # [frequency, part, in, ..., batch]
         parts = _multiply_complex(spectrum, parts) if spectrum.is_complex() else _multiply(spectrum, parts)
         rest = parts.shape[2:]  # [out, ..., batch]
-        pixels = _to_pixels(parts.reshape(parts.shape[0], 2**n * prod(rest)), *self._matrices("inverse", parts))
+        pixels = _transform(parts.reshape(parts.shape[0], 2**n * prod(rest)), True, *self._matrices("inverse", parts))
         return pixels.view(*self.shape, *rest)
 
     def _matrices(self, which: str, like: Tensor) -> tuple[Tensor, ...]:
@@ -109,52 +109,33 @@ class FourierConvolution:
         return _plan(which, self.shape, self.kernel_shape, self.periodic, like.dtype, like.device)
 
 
-class _Analysis(Function):
-    """From pixels (x, y[, z], n) to frequencies (frequency, parts * n); the matrices are constants."""
+class _Transform(Function):
+    """From pixels (x, y[, z], n) to frequencies (frequency, parts * n), or back; the matrices are constants.
+
+    With transposed matrices one way is the transpose of the other.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(values: Tensor, *matrices: Tensor) -> Tensor:
+    def forward(values: Tensor, back: bool, *matrices: Tensor) -> Tensor:
         """Transform."""
-        return _analyse(values, matrices)
+        return _synthesise(values, matrices) if back else _analyse(values, matrices)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Keep the matrices."""
-        ctx.save_for_backward(*inputs[1:])
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep way and matrices."""
+        ctx.back = inputs[1]
+        ctx.save_for_backward(*inputs[2:])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Transform the gradient by the transposed matrices."""
+        """Transform the gradient the other way."""
         transposed = [matrix.mT for matrix in ctx.saved_tensors]
-        return _to_pixels(gradient, *transposed), *[None] * len(transposed)
+        return _transform(gradient, not ctx.back, *transposed), None, *[None] * len(transposed)
 
 
-class _Synthesis(Function):
-    """From frequencies (frequency, parts * n) to pixels (x, y[, z], n): with transposed matrices the transpose."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(values: Tensor, *matrices: Tensor) -> Tensor:
-        """Transform."""
-        return _synthesise(values, matrices)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Keep the matrices."""
-        ctx.save_for_backward(*inputs[1:])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Transform the gradient by the transposed matrices."""
-        transposed = [matrix.mT for matrix in ctx.saved_tensors]
-        return _to_frequencies(gradient, *transposed), *[None] * len(transposed)
-
-
-_to_frequencies: Callable[..., Tensor] = _Analysis.apply
-_to_pixels: Callable[..., Tensor] = _Synthesis.apply
+_transform: Callable[..., Tensor] = _Transform.apply
 
 
 def _analyse(values: Tensor, matrices: Sequence[Tensor]) -> Tensor:
