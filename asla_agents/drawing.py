@@ -1,7 +1,7 @@
 """What all representations share: images in, images out, and a convolution with one kernel a channel."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -39,6 +39,9 @@ class Representation(BaseFeaturesExtractor, ABC):
         If the observation space does not hold images on `grid`, or a setting is out of its range.
     """
 
+    may_differ: ClassVar[frozenset[str]] = frozenset()
+    """Settings in which representations of one stack may differ: those that are held as numbers, or that only decide
+    where training starts."""
     _like: Tensor
 
     def __init__(

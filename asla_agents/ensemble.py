@@ -1,6 +1,7 @@
 """Independent searches that go on together, in one batched program."""
 
 import copy
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,7 +21,7 @@ from asla_agents.stack import PolicyStack
 from asla_agents.training import make_env
 from asla_env.env import AtomPlacementEnv
 
-SHARED = ("env_id", "evaluator", "representation", "batch_size", "gradient_steps")
+_SHARED = ("env_id", "evaluator", "representation", "batch_size", "gradient_steps")
 _ROUNDS_BETWEEN_RELEASES = 20
 
 
@@ -221,7 +222,15 @@ def _check_shared(configs: Sequence[SearchConfig]) -> None:
     """Raise ValueError unless there are members that may go together."""
     if not configs:
         raise ValueError("`configs` is empty but must hold the settings of at least one search")
-    for name in SHARED:
-        values = {str(getattr(config, name)) for config in configs}
+    for name in shared_settings(configs[0]):
+        values = {shared_settings(config)[name] for config in configs}
         if len(values) > 1:
             raise ValueError(f"`configs` have the `{name}` {sorted(values)} but must share one")
+
+
+def shared_settings(config: SearchConfig) -> dict[str, str]:
+    """Settings that all members of an ensemble must share, as text."""
+    settings = {name: str(getattr(config, name)) for name in _SHARED}
+    may_differ = REPRESENTATIONS[config.representation].may_differ
+    kwargs = {name: value for name, value in config.representation_kwargs.items() if name not in may_differ}
+    return settings | {"representation_kwargs": json.dumps(kwargs, sort_keys=True)}

@@ -58,6 +58,7 @@ class Gaussian(Representation):
         logarithm of each λ over its start, so that λ stays positive; else it is None.
     """
 
+    may_differ = frozenset({"width_over_spacing", "bias", "amplitude"})
     amplitude: Tensor
     bias: Tensor
     _start: Tensor
@@ -146,6 +147,7 @@ class AGR(_Expansion):
         The parameter c_i, shape (species, n), drawn from U[0, 0.5] at the start; `coefficient_values` for numpy.
     """
 
+    may_differ = frozenset({"beta_1"})
     beta_1: Tensor
 
     def __init__(
@@ -200,6 +202,8 @@ class Displaced(_Expansion):
     width
         λ in Å.
     """
+
+    may_differ = frozenset({"initialisation"})
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from hashlib import blake2b
 from itertools import groupby
 from math import ceil
 from multiprocessing.connection import wait as wait_for
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from asla_agents.config import SearchConfig
-from asla_agents.ensemble import SHARED, Ensemble, MemberResult
+from asla_agents.ensemble import Ensemble, MemberResult, shared_settings
 
 MEMBERS = 32  # of an ensemble
 Row = dict[str, Any]
@@ -119,7 +120,7 @@ def _groups(
 
     def shared(restart: tuple[str, SearchConfig]) -> list[str]:
         """What members of an ensemble must share."""
-        return [str(getattr(restart[1], name)) for name in SHARED]
+        return list(shared_settings(restart[1]).values())
 
     groups = []
     for _, alike in groupby(sorted(restarts, key=shared), key=shared):
@@ -132,7 +133,9 @@ def _groups(
 def _rows(groups: list[list[tuple[str, SearchConfig]]], workers: int, device: str) -> Iterator[Row]:
     """Run groups in processes of their own; rows as they come."""
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(workers, context, _watch_parent) as pool:
+    manager = SyncManager(ctx=context)
+    manager.start(_watch_parent)
+    with manager, ProcessPoolExecutor(workers, context, _watch_parent) as pool:
         queue = manager.Queue()
         running: set[Future[None]] = {pool.submit(_run_group, group, device, queue) for group in groups}
         try:

@@ -93,6 +93,13 @@ def test_members_with_other_penalties_go_together():
         np.testing.assert_allclose(result.energies, single(config)[0], rtol=0, atol=1e-9)
 
 
+def test_members_with_other_starts_of_their_coefficients_go_together():
+    starts = ({"initialisation": start} for start in ("uniform", "gaussian"))
+    configs = [make_config(representation="displaced", representation_kwargs=start) for start in starts]
+    for result, config in zip(results(configs), configs, strict=True):
+        np.testing.assert_allclose(result.energies, single(config)[0], rtol=0, atol=1e-9)
+
+
 def test_a_member_drops_out_at_its_success_and_the_others_go_on():
     configs = [make_config(seed=seed, episodes=6, stop_on_success=True) for seed in range(2)]
     ensemble = Ensemble(configs)
@@ -138,6 +145,11 @@ def test_global_random_states_do_not_change_and_are_not_changed():
         ([{}, {"batch_size": 7}], r"`configs` have the `batch_size` \['6', '7'\] but must share one"),
         ([{}, {"representation": "agr"}], r"`configs` have the `representation` \['agr', 'gaussian'\]"),
         ([{}, {"env_id": "ASLA-Graphene-v0"}], "`configs` have the `env_id`"),
+        ([{}, {"representation_kwargs": {"kernel_size": 15}}], "`configs` have the `representation_kwargs`"),
+        (
+            [{"representation": "displaced", "representation_kwargs": {"width_over_spacing": w}} for w in (1.0, 2.0)],
+            "`configs` have the `representation_kwargs`",
+        ),
     ],
 )
 def test_members_that_cannot_go_together_are_refused(configs, message):

@@ -23,7 +23,7 @@ SETTINGS = {
     "gradient_steps": 1,
     "warmup_episodes": 2,
 }
-ARMS = {"one-hot": {"representation": "one-hot"}, "wide": {"batch_size": 5, "episodes": 12}}
+ARMS = {"one-hot": {"representation": "one-hot"}, "wide": {"representation_kwargs": {"kernel_size": 9}, "episodes": 12}}
 STUDY = Study(settings=SETTINGS, arms=ARMS)
 TIMEOUT = 300  # s
 
@@ -72,15 +72,29 @@ def test_killed_twice_a_study_ends_with_the_rows_of_one_that_was_not(whole, tmp_
     spec.write_text(STUDY.model_dump_json())
     command = [sys.executable, "-m", "asla_agents", "study", spec, "--restarts", 3, "--workers", 2, "--rows", path]
     for n_rows in (1, 3):
-        with subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+        with subprocess.Popen([*map(str, command)], **quiet) as process:
             deadline = time.monotonic() + TIMEOUT
             while process.poll() is None and len(read_rows(path)) < n_rows and time.monotonic() < deadline:
                 time.sleep(0.01)
             os.kill(process.pid, signal.SIGKILL)
     assert len(read_rows(path)) >= 3
+    deadline = time.monotonic() + TIMEOUT
+    while not has_ended(process.pid) and time.monotonic() < deadline:  # the last one's workers, which nobody stops
+        time.sleep(0.1)
+    assert has_ended(process.pid)
     finished = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert finished.returncode == 0, finished.stderr
     assert in_order(read_rows(path)) == whole
+
+
+def has_ended(group: int) -> bool:
+    """Whether no process of a group is there any more."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def test_the_key_is_that_of_the_settings_without_the_seed():
