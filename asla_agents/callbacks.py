@@ -140,6 +140,14 @@ class StopOnSuccess(EpisodeCallback):
         return not info["is_success"]
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file with a line of JSON each, none if there is no file; a last one that was cut off is left out."""
+    if not path.exists():
+        return []
+    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines]
+
+
 def as_list(callback: MaybeCallback) -> list[BaseCallback]:
     """Callbacks in any form that Stable-Baselines3 takes, as a list."""
     if callback is None:

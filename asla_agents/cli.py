@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
 from asla_agents.representations import REPRESENTATIONS
-from asla_agents.study import Row, Study, read_rows, rows_of, run_study
+from asla_agents.study import Row, Study, rows_of, run_study
 from asla_agents.success import log_rank, n50
 from asla_agents.training import SearchResult, search
 from asla_env import IDS, calculators

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
 from asla_agents.ensemble import Ensemble, MemberResult, shared_settings
 
@@ -83,14 +84,6 @@ def run_study(
             file.flush()
             os.fsync(file.fileno())
             yield row
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Rows of a study; a last one that was cut off is left out."""
-    if not path.exists():
-        return []
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines]
 
 
 def key_of(config: SearchConfig) -> str:

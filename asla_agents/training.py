@@ -17,7 +17,7 @@ from ase.io import write
 from stable_baselines3.common.callbacks import BaseCallback
 
 from asla_agents.asla import ASLA
-from asla_agents.callbacks import Checkpoint, EpisodeLog, ProgressBar, StopOnSuccess, save_whole
+from asla_agents.callbacks import Checkpoint, EpisodeLog, ProgressBar, StopOnSuccess, read_rows, save_whole
 from asla_agents.config import SearchConfig
 from asla_agents.explorer import BestBuild
 from asla_env import Evaluator, film, render
@@ -146,11 +146,7 @@ def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
 
 def read_episodes(directory: Path) -> list[dict[str, Any]]:
     """Rows of a search's episodes, oldest first; a last line that was cut off is left out."""
-    path = directory / "episodes.jsonl"
-    if not path.exists():
-        return []
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines]
+    return read_rows(directory / "episodes.jsonl")
 
 
 def write_best(best: BestBuild, model: ASLA, directory: Path) -> None:

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from asla_agents import cli
-from asla_agents.study import Study, key_of, read_rows, rows_of, run_study
+from asla_agents.callbacks import read_rows
+from asla_agents.study import Study, key_of, rows_of, run_study
 
 SETTINGS = {
     "env_id": "ASLA-GrapheneMini-v0",
