@@ -4,10 +4,12 @@ import copy
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
+from ase import Atoms
 from gymnasium import spaces
 from numpy.typing import NDArray
 
@@ -20,6 +22,7 @@ from asla_agents.representations import REPRESENTATIONS
 from asla_agents.stack import PolicyStack
 from asla_agents.training import make_env
 from asla_env.env import AtomPlacementEnv
+from asla_env.evaluator import Evaluation
 
 _SHARED = ("env_id", "evaluator", "representation", "batch_size", "gradient_steps")
 _ROUNDS_BETWEEN_RELEASES = 20
@@ -76,6 +79,7 @@ class Ensemble:
         self.device = torch.device(device)
         self.members_at_once = members_at_once or (1 if self.device.type == "cpu" else 64)
         env = make_env(configs[0])
+        self._evaluator = env.evaluator
         self._members = [_Member(i, config, copy.copy(env), self.device) for i, config in enumerate(configs)]
         self._stack = PolicyStack([member.policy for member in self._members])
         self._rounds = 0
@@ -108,6 +112,17 @@ class Ensemble:
             for i, member in enumerate(self._members):
                 if member.is_building:
                     member.place(q_values if q_values is None else q_values[i])
+        self._evaluate()
+
+    def _evaluate(self) -> None:
+        """Compute the energies of all finished structures together."""
+        finished = [(member, *member.finished) for member in self._members if member.finished is not None]
+        if finished:
+            members, structures, keys = zip(*finished, strict=True)
+            as_array = partial(torch.as_tensor, device=self.device) if self.device.type != "cpu" else np.asarray
+            evaluations = self._evaluator.evaluate_many(structures, keys, as_array)
+            for member, evaluation in zip(members, evaluations, strict=True):
+                member.finish(evaluation)
 
     def _q_values(self) -> NDArray[np.floating] | None:
         """Q-values for the structures as they are, shape (member, actions); None if nobody asks for them."""
@@ -161,6 +176,7 @@ class _Member:
         self._energies: list[float] = []
         self._found_at: int | None = None
         self.is_building = False
+        self._last: int | None = None  # action that finishes the structure, whose energy is awaited
 
     @property
     def is_done(self) -> bool:
@@ -174,17 +190,26 @@ class _Member:
         self._legal = info["action_mask"].astype(bool)
         self.is_building = True
 
+    @property
+    def finished(self) -> tuple[Atoms, bytes] | None:
+        """The structure whose energy is awaited, and its key for the evaluator; None if there is none."""
+        return None if self._last is None else self.env.completed_by(self._last)
+
     def place(self, q_values: NDArray[np.floating] | None) -> None:
-        """Place the next atom; the structure may be finished with it."""
+        """Place the next atom; if the structure is finished with it, wait for its energy."""
         if q_values is None or self.explorer.is_warming_up:
             action = self.explorer.choose_any(self._legal)
         else:
             action = self.explorer.choose(self.env.placed, q_values, self._legal)
-        placed = [*self.env.placed, action]
-        self.image, _, terminated, _, info = self.env.step(np.int64(action))
-        self._legal = info["action_mask"].astype(bool)
-        if terminated:
-            self._end(placed, info)
+        if self.env.completed_by(action) is None:
+            self._step(action)
+        else:
+            self._last, self.is_building = action, False
+
+    def finish(self, evaluation: Evaluation) -> None:
+        """Take the energy of the finished structure."""
+        self._step(cast(int, self._last), evaluation)
+        self._last = None
 
     def start_afresh(self) -> None:
         """Forget builds and network."""
@@ -195,6 +220,14 @@ class _Member:
         """What this search found."""
         energies = np.array(self._energies)
         return MemberResult(self.index, self.config, len(energies), self._found_at, self.explorer.best, energies)
+
+    def _step(self, action: int, evaluation: Evaluation | None = None) -> None:
+        """Take an action; what is finished or came to a dead end is remembered."""
+        placed = [*self.env.placed, action]
+        self.image, _, terminated, _, info = self.env.step(np.int64(action), evaluation)
+        self._legal = info["action_mask"].astype(bool)
+        if terminated:
+            self._end(placed, info)
 
     def _end(self, placed: list[int], info: dict[str, Any]) -> None:
         """Remember the structure."""

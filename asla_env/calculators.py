@@ -8,12 +8,18 @@ it needs when it is called.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
+from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator
 from ase.data import chemical_symbols
+from numpy.typing import NDArray
 
 CalculatorFactory: TypeAlias = Callable[[], Calculator]
+BatchFunction: TypeAlias = Callable[[NDArray[np.float64], Atoms], Any]
+"""``(positions, structure) -> energies`` in eV, of structures that differ from one in nothing but positions in Å, shape
+(batch, atoms, 3); both arrays may be tensors."""
 
 DEFAULT = "gfn1-xtb"
 ELECTRONIC_TEMPERATURE = 300.0  # K, of the xTB methods; it is part of the energy
@@ -44,12 +50,20 @@ def _xwch() -> Calculator:
     return factory()
 
 
+def _xwch_batch(positions: NDArray[np.float64], structure: Atoms) -> Any:
+    """Energies of `XWCH`."""
+    from asla_env.xwch import energy_batch
+
+    return energy_batch(positions, structure.cell, structure.pbc)
+
+
 @dataclass(frozen=True)
 class _Named:
-    """How to make a calculator, and the species it knows; None if any."""
+    """How to make a calculator, the species it knows, None if any, and its form for many structures, if any."""
 
     factory: CalculatorFactory
     species: frozenset[str] | None
+    batch: BatchFunction | None = None
 
 
 _XTB_SPECIES = frozenset(chemical_symbols[1:87])  # H to Rn
@@ -57,7 +71,7 @@ _XTB_SPECIES = frozenset(chemical_symbols[1:87])  # H to Rn
 _CALCULATORS = {
     "gfn1-xtb": _Named(partial(_tblite, "GFN1-xTB"), _XTB_SPECIES),
     "gfn2-xtb": _Named(partial(_tblite, "GFN2-xTB"), _XTB_SPECIES),
-    "xwch": _Named(_xwch, frozenset({"C"})),
+    "xwch": _Named(_xwch, frozenset({"C"}), _xwch_batch),
 }
 
 
@@ -90,6 +104,17 @@ def calculator_factory(name_or_factory: str | CalculatorFactory) -> CalculatorFa
             "that makes an ASE calculator: a class such as `EMT`, or `lambda: EMT(...)` to set arguments"
         )
     return name_or_factory
+
+
+def batch_function(name_or_factory: str | CalculatorFactory) -> BatchFunction | None:
+    """Give the function that computes many energies at once; None if there is none, as for calculators not ours.
+
+    Raises
+    ------
+    ValueError
+        If no calculator has this name.
+    """
+    return _named(name_or_factory).batch if isinstance(name_or_factory, str) else None
 
 
 def check_species(name_or_factory: str | CalculatorFactory, symbols: Iterable[str]) -> None:

@@ -146,10 +146,30 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         self._mask, self._placed, self._finished = self._empty_mask.copy(), [], False
         return self._observation(), {"action_mask": self.action_masks()}
 
-    def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def completed_by(self, action: int) -> tuple[Atoms, bytes] | None:
+        """The finished structure and its key for the evaluator, if a legal action places the last atom.
+
+        For whoever computes the energies of many environments together and hands them to `step`.
+        """
+        is_last = len(self._placed) + 1 == self.problem.n_to_place
+        if self._finished or not is_last or not self._is_legal(action):
+            return None
+        placed = [*self._placed, action]
+        return self.problem.structure(placed), self.problem.canonical_key(placed)
+
+    def step(
+        self, action: np.int64, evaluation: Evaluation | None = None
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Place an atom; after the last one compute the energy.
 
         If an exception leaves this function, as when the calculator is interrupted, no atom was placed.
+
+        Parameters
+        ----------
+        action
+            Where to place which species.
+        evaluation
+            Energy of the structure that is finished by this action, where it was computed elsewhere.
 
         Raises
         ------
@@ -161,10 +181,11 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         if self._finished:
             raise gym.error.ResetNeeded("the episode is over: call `reset` before `step`")
         chosen = int(action)
-        if not (0 <= chosen < self.problem.n_actions and self._mask.legal[chosen]):
+        if not self._is_legal(chosen):
             return self._reject(chosen)
-        if len(self._placed) + 1 == self.problem.n_to_place:
-            return self._finish([*self._placed, chosen])
+        structure = self.completed_by(chosen)
+        if structure is not None:
+            return self._finish([*self._placed, chosen], *structure, evaluation)
         self._placed.append(chosen)
         self._mask.place(chosen)
         if not self._mask.legal.any():
@@ -182,18 +203,22 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
     def _observation(self) -> Observation:
         return one_hot(self._placed, self.problem)
 
+    def _is_legal(self, action: int) -> bool:
+        return bool(0 <= action < self.problem.n_actions and self._mask.legal[action])
+
     def _reject(self, action: int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Answer an illegal action."""
         if self._invalid_action == "raise":
             raise ValueError(f"`action` is {action} but must be legal: see `action_masks()`")
         return self._end(-1.0, invalid_action=True)
 
-    def _finish(self, placed: list[int]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Compute the energy of the finished structure and turn it into the reward."""
+    def _finish(
+        self, placed: list[int], atoms: Atoms, key: bytes, evaluation: Evaluation | None
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Turn the energy of the finished structure, computed here unless it is given, into the reward."""
         n_placed = len(placed)
         reference = self.reference_energy
-        atoms = self.problem.structure(placed)
-        evaluation = self.evaluator.evaluate(atoms, self.problem.canonical_key(placed))
+        evaluation = evaluation or self.evaluator.evaluate(atoms, key)
         energy, error = evaluation.energy, evaluation.error or self._absurdity(evaluation.energy, reference, atoms)
         if error is not None:
             energy = reference + self._penalty * n_placed

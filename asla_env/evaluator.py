@@ -2,16 +2,19 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isfinite, nan
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from numpy.typing import NDArray
 
-from asla_env.calculators import DEFAULT, calculator_factory
+from asla_env.calculators import DEFAULT, batch_function, calculator_factory
 
 _LOGGER = logging.getLogger(__name__)
 _CACHE_SIZE = 10_000
@@ -37,6 +40,9 @@ class Evaluator:
     calculator : str or callable
         A name (`asla_env.calculators.names`) or a function without arguments that returns an ASE
         calculator. It is called for the first structure, and again after each failure.
+    executor : concurrent.futures.Executor, optional
+        Where `evaluate_many` computes energies, such as a pool of processes, to which the calculator's name or
+        function is pickled; without it they are computed here.
 
     Attributes
     ----------
@@ -53,8 +59,9 @@ class Evaluator:
         If `calculator` is neither a name nor a function.
     """
 
-    def __init__(self, calculator: str | Callable[[], Calculator] = DEFAULT) -> None:
-        self._factory = calculator_factory(calculator)
+    def __init__(self, calculator: str | Callable[[], Calculator] = DEFAULT, executor: Executor | None = None) -> None:
+        self._given, self._executor = calculator, executor
+        self._factory, self._batch = calculator_factory(calculator), batch_function(calculator)
         self.calculator = calculator if isinstance(calculator, str) else _display_name(calculator)
         self.n_computed = 0
         self.n_cached = 0
@@ -62,8 +69,8 @@ class Evaluator:
         self._energies = OrderedDict[bytes, float]()  # least recently used first
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the live calculator behind: it may hold memory of a compiled library."""
-        return self.__dict__ | {"_live": None}
+        """Leave the live calculator behind, which may hold memory of a compiled library, and the executor."""
+        return self.__dict__ | {"_live": None, "_executor": None}
 
     def evaluate(self, atoms: Atoms, key: bytes | None = None) -> Evaluation:
         """Compute the energy of a structure, or look it up.
@@ -83,14 +90,69 @@ class Evaluator:
             finite number; the cause is logged as a warning. An exception from making the
             calculator is not caught: it would befall every structure.
         """
-        if key is not None and key in self._energies:
-            self.n_cached += 1
-            self._energies.move_to_end(key)
-            return Evaluation(self._energies[key], None)
-        evaluation = self._compute(atoms)
-        if key is not None and evaluation.error is None:
-            self._remember(key, evaluation.energy)
+        evaluation = self._look_up(key)
+        if evaluation is None:
+            evaluation = self._compute(atoms)
+            self._remember(key, evaluation)
         return evaluation
+
+    def evaluate_many(
+        self,
+        structures: Sequence[Atoms],
+        keys: Sequence[bytes | None],
+        as_array: Callable[[NDArray[np.float64]], Any] = np.asarray,
+    ) -> list[Evaluation]:
+        """Compute the energies of structures together, or look them up.
+
+        All are in flight at once if there is an executor, and one batch if the calculator has a form for that.
+
+        Parameters
+        ----------
+        structures : sequence of Atoms
+            The structures, which differ in nothing but positions.
+        keys : sequence of bytes or None
+            For each what `evaluate` takes. Structures of the same key are computed once.
+        as_array : callable
+            Makes of an array what a batch is computed with, such as a tensor on a GPU.
+
+        Returns
+        -------
+        list of Evaluation
+            What `evaluate` would return for each, to rounding.
+        """
+        names = [i if key is None else key for i, key in enumerate(keys)]
+        evaluations = {name: known for name, key in zip(names, keys, strict=True) if (known := self._look_up(key))}
+        missing = {name: atoms for name, atoms in zip(names, structures, strict=True) if name not in evaluations}
+        computed = self._compute_many(list(missing.values()), as_array)
+        for name, evaluation in zip(missing, computed, strict=True):
+            evaluations[name] = evaluation
+            self._remember(name if isinstance(name, bytes) else None, evaluation)
+        return [evaluations[name] for name in names]
+
+    def _compute_many(
+        self, structures: list[Atoms], as_array: Callable[[NDArray[np.float64]], Any]
+    ) -> list[Evaluation]:
+        if self._executor is not None:
+            futures = [self._executor.submit(_evaluate_there, self._given, atoms) for atoms in structures]
+            self.n_computed += len(structures)
+            return [_outcome(future) for future in futures]
+        if self._batch is not None and structures:
+            positions = as_array(np.stack([atoms.positions for atoms in structures]))
+            try:
+                energies = [float(energy) for energy in self._batch(positions, structures[0])]
+            except Exception:  # one structure spoils them all: which one shows when each is computed alone
+                _LOGGER.debug("no energies of a batch by %s", self.calculator, exc_info=True)
+            else:
+                self.n_computed += len(structures)
+                return [Evaluation(energy, None) for energy in energies]
+        return [self._compute(atoms) for atoms in structures]
+
+    def _look_up(self, key: bytes | None) -> Evaluation | None:
+        if key is None or key not in self._energies:
+            return None
+        self.n_cached += 1
+        self._energies.move_to_end(key)
+        return Evaluation(self._energies[key], None)
 
     def _compute(self, atoms: Atoms) -> Evaluation:
         calculator = self._live if self._live is not None else self._new_calculator()
@@ -115,10 +177,33 @@ class Evaluator:
             )
         return calculator
 
-    def _remember(self, key: bytes, energy: float) -> None:
-        self._energies[key] = energy
+    def _remember(self, key: bytes | None, evaluation: Evaluation) -> None:
+        if key is None or evaluation.error is not None:
+            return
+        self._energies[key] = evaluation.energy
         if len(self._energies) > _CACHE_SIZE:
             self._energies.popitem(last=False)
+
+
+@lru_cache(maxsize=1)
+def _evaluator_there(calculator: str | Callable[[], Calculator]) -> Evaluator:
+    """Evaluator that a process keeps for the structures that it is sent."""
+    return Evaluator(calculator)
+
+
+def _evaluate_there(calculator: str | Callable[[], Calculator], atoms: Atoms) -> Evaluation:
+    """Energy of a structure, in the process of an executor."""
+    return _evaluator_there(calculator).evaluate(atoms)
+
+
+def _outcome(future: Future[Evaluation]) -> Evaluation:
+    """What an executor came to."""
+    try:
+        return future.result()
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        _LOGGER.warning("no energy by an executor: %s", cause)
+        return Evaluation(nan, cause)
 
 
 def _single_point(calculator: Calculator, atoms: Atoms) -> float:

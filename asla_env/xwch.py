@@ -9,7 +9,8 @@ between two atoms is that of Slater and Koster times s(r); n_k are Fermi occupat
 `ELECTRONIC_TEMPERATURE`. Γ point only; every periodic image within `CUTOFF` counts, so a cell
 may be narrower than a bond is long.
 
-One structure is a batch of one: `energy_batch` and the calculator `XWCH` share their code.
+One structure is a batch of one: `energy_batch` and the calculator `XWCH` share their code. Energies are computed with
+the library of the arrays that hold the positions, numpy or torch; only forces are numpy's alone.
 
 References
 ----------
@@ -22,9 +23,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from array_api_compat import array_namespace, device
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.cell import Cell
@@ -32,6 +34,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Array: TypeAlias = Any
+"""Of numpy or torch; types for arrays of any library are not agreed on yet."""
 
 ELECTRONIC_TEMPERATURE = 0.0259  # eV
 CUTOFF = 2.6  # Å
@@ -59,15 +63,16 @@ class Decay:
     tail_start: float
     tail: tuple[float, ...]
 
-    def __call__(self, lengths: Floats) -> tuple[Floats, Floats]:
+    def __call__(self, lengths: Array) -> tuple[Array, Array]:
         """Values at `lengths` in Å, none above `CUTOFF`, and their derivatives by Å."""
+        xp = array_namespace(lengths)
         steep = (lengths / self.rc) ** self.nc
         core = self.amplitude * (self.r0 / lengths) ** self.n
-        core *= np.exp(self.n * ((self.r0 / self.rc) ** self.nc - steep))
+        core = core * xp.exp(self.n * ((self.r0 / self.rc) ** self.nc - steep))
         core_slope = -core * self.n / lengths * (1 + self.nc * steep)
         tail, tail_slope = _polynomial(self.tail, lengths - self.tail_start)
         inner = lengths < self.tail_start
-        return np.where(inner, core, tail), np.where(inner, core_slope, tail_slope)
+        return xp.where(inner, core, tail), xp.where(inner, core_slope, tail_slope)
 
 
 HOPPING = Decay(
@@ -118,13 +123,13 @@ class XWCH(Calculator):
         self.results |= {"energy": energy, "free_energy": energy - _entropy_term(occupations).item()}
 
 
-def energy_batch(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> Floats:
+def energy_batch(positions: Array, cell: ArrayLike, pbc: ArrayLike) -> Array:
     """Energies of carbon structures that share a cell.
 
     Parameters
     ----------
-    positions : array_like, shape (batch, atoms, 3)
-        Positions in Å; atoms may lie outside the cell.
+    positions : array_like or torch.Tensor, shape (batch, atoms, 3)
+        Positions in Å; atoms may lie outside the cell. A tensor is computed with on its device.
     cell : array_like, shape (3, 3), or (3,) for an orthorhombic cell
         Cell vectors in Å, in rows; one may be zero where `pbc` is false.
     pbc : array_like, shape (3,) or ()
@@ -132,7 +137,7 @@ def energy_batch(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> Float
 
     Returns
     -------
-    ndarray, shape (batch,)
+    ndarray or torch.Tensor, shape (batch,)
         Energies in eV: Fermi occupations, no entropy (the ``energy`` of `XWCH`).
 
     Raises
@@ -141,26 +146,23 @@ def energy_batch(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> Float
         If two atoms of a structure, or an atom and its image, are closer than `SHORTEST_BOND`.
     """
     structures = _checked(positions)
+    xp = array_namespace(structures)
     batch, atoms = structures.shape[:2]
     at_once = max(1, MATRIX_ELEMENTS_AT_ONCE // (4 * atoms) ** 2)
-    energies = np.empty(batch)
-    for start in range(0, batch, at_once):
-        part = slice(start, start + at_once)
-        bonds = _bonds(structures[part], cell, pbc)
-        eigenvalues = _eigenvalues(bonds)
-        energies[part] = _energies(bonds, eigenvalues, _occupations(eigenvalues))
-    return energies
+    parts = [structures[start : start + at_once] for start in range(0, batch, at_once)]
+    none = xp.zeros(0, dtype=xp.float64, device=device(structures))
+    return xp.concat([none, *(_total_energies(_bonds(part, cell, pbc)) for part in parts)])
 
 
 class _Bonds(NamedTuple):
     """All m bonds within `CUTOFF` of a batch of structures, each once."""
 
     shape: tuple[int, int]  # structures, atoms
-    structure: Ints  # [m]
-    first: Ints  # [m]
-    second: Ints  # [m], equal to `first` where an atom meets its own image
-    lengths: Floats  # [m], Å
-    directions: Floats  # [m, 3], unit vectors from first to second
+    structure: Array  # [m]
+    first: Array  # [m]
+    second: Array  # [m], equal to `first` where an atom meets its own image
+    lengths: Array  # [m], Å
+    directions: Array  # [m, 3], unit vectors from first to second
 
 
 def _carbon(atoms: Atoms | None) -> Atoms:
@@ -172,36 +174,40 @@ def _carbon(atoms: Atoms | None) -> Atoms:
     return atoms
 
 
-def _checked(positions: ArrayLike) -> Floats:
-    structures = np.asarray(positions, dtype=np.float64)
+def _checked(positions: Array) -> Array:
+    structures = positions if hasattr(positions, "device") else np.asarray(positions, dtype=np.float64)
+    xp = array_namespace(structures)
+    structures = xp.astype(structures, xp.float64, copy=False)
     if structures.ndim != 3 or structures.shape[1] == 0 or structures.shape[2] != 3:
-        raise ValueError(f"`positions` has shape {structures.shape} but must be (batch, atoms, 3)")
-    if not np.isfinite(structures).all():
+        raise ValueError(f"`positions` has shape {tuple(structures.shape)} but must be (batch, atoms, 3)")
+    if not xp.all(xp.isfinite(structures)):
         raise ValueError("`positions` has entries that are inf or nan but must be finite")
     return structures
 
 
-def _bonds(positions: Floats, cell: ArrayLike, pbc: ArrayLike) -> _Bonds:
+def _bonds(positions: Array, cell: ArrayLike, pbc: ArrayLike) -> _Bonds:
     """Find the bonds of structures (batch, atoms, 3)."""
+    xp = array_namespace(positions)
     periodic = np.broadcast_to(np.asarray(pbc, dtype=bool), 3)
-    vectors, inverse = _cell_and_inverse(cell, periodic)
-    widths = 1 / np.linalg.norm(inverse, axis=0)  # Å between opposite faces
+    cell_vectors, inverse_cell = _cell_and_inverse(cell, periodic)
+    widths = 1 / np.linalg.norm(inverse_cell, axis=0)  # Å between opposite faces
     reach = np.floor(CUTOFF / widths + 0.5).astype(int) * periodic
-    first, second, shifts = _candidates(positions.shape[1], tuple(reach.tolist()))
+    constants = (cell_vectors, inverse_cell * periodic, *_candidates(positions.shape[1], tuple(reach.tolist())))
+    vectors, inverse, first, second, shifts = (xp.asarray(x, device=device(positions)) for x in constants)
 
     separations = positions[:, second] - positions[:, first]  # [batch, candidate, 3]
-    separations += (shifts - np.rint(separations @ inverse) * periodic) @ vectors
-    squares = np.einsum("bcx,bcx->bc", separations, separations)
-    structure, candidate = np.nonzero(squares < CUTOFF**2)  # [m], [m]
-    lengths = np.sqrt(squares[structure, candidate])
-    if lengths.size and lengths.min() < SHORTEST_BOND:
-        worst = structure[lengths.argmin()]
+    separations = separations + (shifts - xp.round(separations @ inverse)) @ vectors
+    squares = xp.sum(separations**2, axis=-1)
+    structure, candidate = xp.nonzero(squares < CUTOFF**2)  # [m], [m]
+    lengths = xp.sqrt(squares[structure, candidate])
+    if len(lengths) and xp.min(lengths) < SHORTEST_BOND:
+        worst = int(structure[xp.argmin(lengths)])
         raise ValueError(
-            f"`positions` has two atoms {lengths.min():.3g} Å apart in structure {worst} "
+            f"`positions` has two atoms {float(xp.min(lengths)):.3g} Å apart in structure {worst} "
             f"but must keep them at least {SHORTEST_BOND} Å apart"
         )
     directions = separations[structure, candidate] / lengths[:, None]
-    return _Bonds(positions.shape[:2], structure, first[candidate], second[candidate], lengths, directions)
+    return _Bonds(tuple(positions.shape[:2]), structure, first[candidate], second[candidate], lengths, directions)
 
 
 def _cell_and_inverse(cell: ArrayLike, periodic: NDArray[np.bool_]) -> tuple[Floats, Floats]:
@@ -214,7 +220,7 @@ def _cell_and_inverse(cell: ArrayLike, periodic: NDArray[np.bool_]) -> tuple[Flo
 
 
 @lru_cache(maxsize=16)
-def _candidates(atoms: int, reach: tuple[int, int, int]) -> tuple[Ints, Ints, Ints]:
+def _candidates(atoms: int, reach: tuple[int, int, int]) -> tuple[Ints, Ints, Floats]:
     """Every pair of atoms in every image that a bond might reach, each once.
 
     Separations are first reduced to half a cell or less along each periodic axis, so a bond
@@ -225,71 +231,94 @@ def _candidates(atoms: int, reach: tuple[int, int, int]) -> tuple[Ints, Ints, In
     image, pair = np.indices((len(images), atoms * (atoms + 1) // 2)).reshape(2, -1)
     first, second = (index[pair] for index in np.triu_indices(atoms))
     kept = (first != second) | (image > len(images) // 2)
-    return first[kept], second[kept], images[image[kept]]
+    return first[kept], second[kept], images[image[kept]].astype(np.float64)
 
 
-def _hamiltonian(bonds: _Bonds) -> Floats:
+def _hamiltonian(bonds: _Bonds) -> Array:
     """Γ-point Hamiltonians (batch, 4 atoms, 4 atoms) in eV; orbitals s, px, py, pz of all atoms in turn."""
+    xp = array_namespace(bonds.lengths)
     batch, atoms = bonds.shape
     blocks = _slater_koster(bonds.directions) * HOPPING(bonds.lengths)[0][:, None, None]  # [m, 4, 4]
-    orbital = atoms * np.arange(4)
-    row = orbital[:, None] + (4 * atoms * bonds.structure + bonds.first)[:, None, None]
-    column = orbital + bonds.second[:, None, None]
     size = 4 * atoms
-    half = np.zeros((batch, size, size))
-    np.add.at(half.reshape(-1), (size * row + column).ravel(), blocks.ravel())
-    hamiltonian = half + half.swapaxes(1, 2)
-    np.einsum("bii->bi", hamiltonian)[:] += np.repeat(ONSITE, atoms)
-    return hamiltonian
+    orbital = atoms * xp.arange(4, device=device(bonds.lengths))
+    row = orbital[:, None] + (size * bonds.structure + bonds.first)[:, None, None]
+    column = orbital + bonds.second[:, None, None]
+    half = xp.zeros(batch * size**2, dtype=xp.float64, device=device(bonds.lengths))
+    half = xp.reshape(
+        _add_at(half, xp.reshape(size * row + column, (-1,)), xp.reshape(blocks, (-1,))), (batch, size, size)
+    )
+    onsite = xp.asarray(np.diag(np.repeat(ONSITE, atoms)), device=device(bonds.lengths))
+    return half + half.swapaxes(1, 2) + onsite
 
 
-def _slater_koster(directions: Floats) -> Floats:
+def _add_at(sums: Array, indices: Array, values: Array) -> Array:
+    """Add each value to the entry that its index names, in place; the standard of arrays has no such function."""
+    if hasattr(sums, "index_add_"):
+        sums.index_add_(0, indices, values)
+    else:
+        np.add.at(sums, indices, values)
+    return sums
+
+
+def _slater_koster(directions: Array) -> Array:
     """Hopping blocks [m, 4, 4] in eV, before s(r), from the first atom's orbitals to the second's."""
-    blocks = np.empty((len(directions), 4, 4))
+    xp = array_namespace(directions)
+    blocks = xp.empty((len(directions), 4, 4), dtype=xp.float64, device=device(directions))
     blocks[:, 0, 0] = SS_SIGMA
     blocks[:, 0, 1:] = SP_SIGMA * directions
     blocks[:, 1:, 0] = -SP_SIGMA * directions
     blocks[:, 1:, 1:] = (PP_SIGMA - PP_PI) * directions[:, :, None] * directions[:, None, :]
-    blocks[:, (1, 2, 3), (1, 2, 3)] += PP_PI
+    for p in (1, 2, 3):
+        blocks[:, p, p] += PP_PI
     return blocks
 
 
-def _eigenvalues(bonds: _Bonds) -> Floats:
+def _eigenvalues(bonds: _Bonds) -> Array:
     """Eigenvalues (batch, 4 atoms) in eV, ascending."""
+    xp = array_namespace(bonds.lengths)
     hamiltonian = _hamiltonian(bonds)
     parts = [slice(None)]
-    if not bonds.directions[:, 2].any():  # flat: pz mixes with no other orbital, which saves 30 % of the time
+    if not xp.any(bonds.directions[:, 2] != 0):  # flat: pz mixes with no other orbital, which saves 30 % of the time
         sigma = 3 * bonds.shape[1]
         parts = [slice(sigma), slice(sigma, None)]
-    eigenvalues = [np.linalg.eigvalsh(hamiltonian[:, part, part]) for part in parts]
-    return np.sort(np.concatenate(eigenvalues, axis=1), axis=1)
+    eigenvalues = [xp.linalg.eigvalsh(hamiltonian[:, part, part]) for part in parts]
+    return xp.sort(xp.concat(eigenvalues, axis=1), axis=1)
 
 
-def _occupations(eigenvalues: Floats) -> Floats:
+def _occupations(eigenvalues: Array) -> Array:
     """Fermi occupations (batch, 4 atoms) that fill half of the states.
 
     The Fermi level is found by Newton's method, with bisection where that would leave the bracket.
     """
+    xp = array_namespace(eigenvalues)
     half = eigenvalues.shape[1] // 2
     low, high = eigenvalues[:, 0], eigenvalues[:, -1]
     level = 0.5 * (eigenvalues[:, half - 1] + eigenvalues[:, half])
     for _ in range(100):
         scaled = (eigenvalues - level[:, None]) / ELECTRONIC_TEMPERATURE
-        occupations = 0.5 - 0.5 * np.tanh(0.5 * scaled)  # Fermi's function in a form that cannot overflow
-        excess = occupations.sum(axis=1) - half
-        if np.abs(excess).max() < 1e-14 * half:
+        occupations = 0.5 - 0.5 * xp.tanh(0.5 * scaled)  # Fermi's function in a form that cannot overflow
+        excess = xp.sum(occupations, axis=1) - half
+        is_found = xp.abs(excess) < 1e-14 * half
+        if xp.all(is_found):
             break
-        low, high = np.where(excess < 0, level, low), np.where(excess > 0, level, high)
-        slope = (occupations * (1 - occupations)).sum(axis=1) / ELECTRONIC_TEMPERATURE
-        newton = level - excess / np.maximum(slope, 1e-30)
-        level = np.where((low < newton) & (newton < high), newton, 0.5 * (low + high))
+        low, high = xp.where(excess < 0, level, low), xp.where(excess > 0, level, high)
+        slope = xp.sum(occupations * (1 - occupations), axis=1) / ELECTRONIC_TEMPERATURE
+        newton = level - excess / xp.clip(slope, min=1e-30)
+        better = xp.where((low < newton) & (newton < high), newton, 0.5 * (low + high))
+        level = xp.where(is_found, level, better)  # what is found does not depend on the rest of the batch
     return occupations
 
 
-def _energies(bonds: _Bonds, eigenvalues: Floats, occupations: Floats) -> Floats:
+def _total_energies(bonds: _Bonds) -> Array:
+    """Energies (batch,) in eV."""
+    eigenvalues = _eigenvalues(bonds)
+    return _energies(bonds, eigenvalues, _occupations(eigenvalues))
+
+
+def _energies(bonds: _Bonds, eigenvalues: Array, occupations: Array) -> Array:
     """Energies (batch,) in eV of electrons and repulsion."""
-    electrons: Floats = 2 * (occupations * eigenvalues).sum(axis=1)
-    return electrons + _repulsion(bonds)[0]
+    xp = array_namespace(eigenvalues)
+    return 2 * xp.sum(occupations * eigenvalues, axis=1) + _repulsion(bonds)[0]
 
 
 def _entropy_term(occupations: Floats) -> Floats:
@@ -299,23 +328,23 @@ def _entropy_term(occupations: Floats) -> Floats:
     return ELECTRONIC_TEMPERATURE * entropies
 
 
-def _repulsion(bonds: _Bonds) -> tuple[Floats, Floats]:
+def _repulsion(bonds: _Bonds) -> tuple[Array, Array]:
     """Repulsive energies (batch,) in eV, and their derivatives by the length of each bond [m]."""
+    xp = array_namespace(bonds.lengths)
     batch, atoms = bonds.shape
     first, second = (atoms * bonds.structure + end for end in (bonds.first, bonds.second))
     phi, phi_slope = REPULSION(bonds.lengths)
-    crowding = np.zeros(batch * atoms)  # Σ_j φ(r_ij)
-    np.add.at(crowding, first, phi)
-    np.add.at(crowding, second, phi)
-    capped = np.minimum(crowding, EMBEDDING_LINEAR_ABOVE)
+    crowding = xp.zeros(batch * atoms, dtype=xp.float64, device=device(phi))  # Σ_j φ(r_ij)
+    crowding = _add_at(_add_at(crowding, first, phi), second, phi)
+    capped = xp.clip(crowding, max=EMBEDDING_LINEAR_ABOVE)
     embedding, slope = _polynomial(EMBEDDING, capped)
-    embedding += slope * (crowding - capped)
-    return embedding.reshape(batch, atoms).sum(axis=1), phi_slope * (slope[first] + slope[second])
+    embedding = embedding + slope * (crowding - capped)
+    return xp.sum(xp.reshape(embedding, (batch, atoms)), axis=1), phi_slope * (slope[first] + slope[second])
 
 
-def _polynomial(coefficients: tuple[float, ...], x: Floats) -> tuple[Floats, Floats]:
+def _polynomial(coefficients: tuple[float, ...], x: Array) -> tuple[Array, Array]:
     """Σ c_i x^i and its derivative, by Horner's rule."""
-    value, slope = np.zeros_like(x), np.zeros_like(x)
+    value, slope = 0 * x, 0 * x
     for coefficient in reversed(coefficients):
         slope = slope * x + value
         value = value * x + coefficient

@@ -10,6 +10,7 @@ from asla_agents.exploration import Exploration
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.training import make_env, make_model
+from asla_env import Evaluator
 
 SETTINGS = {
     "env_id": "ASLA-GrapheneMini-v0",
@@ -100,26 +101,20 @@ def test_members_with_other_starts_of_their_coefficients_go_together():
         np.testing.assert_allclose(result.energies, single(config)[0], rtol=0, atol=1e-9)
 
 
-def test_a_member_drops_out_at_its_success_and_the_others_go_on():
+class ThirdOfTheFirst:
+    """Calculator of two members: the reference and the third structure of the first have energy 0, all others 10."""
+
+    calls = 0
+
+    def get_potential_energy(self, atoms):
+        ThirdOfTheFirst.calls += 1
+        return 0.0 if ThirdOfTheFirst.calls in (1, 6) else 10.0
+
+
+def test_a_member_drops_out_at_its_success_and_the_others_go_on(monkeypatch):
+    monkeypatch.setattr("asla_agents.training.Evaluator", lambda _: Evaluator(ThirdOfTheFirst))
     configs = [make_config(seed=seed, episodes=6, stop_on_success=True) for seed in range(2)]
-    ensemble = Ensemble(configs)
-
-    class Known:
-        """A calculator that calls the third structure of the first member a success."""
-
-        calls = 0
-
-        def reset(self):
-            pass
-
-        def get_potential_energy(self, atoms):
-            Known.calls += 1
-            return 0.0 if Known.calls == 5 else 10.0
-
-    for member in ensemble._members:
-        member.env.evaluator._live = Known()
-        member.env._reference = type(member.env._reference)(0.0, None)
-    found = {result.index: result for result in ensemble.run()}
+    found = results(configs)
     assert (found[0].found_at, found[0].episodes) == (3, 3)
     assert (found[1].found_at, found[1].episodes) == (None, 6)
 

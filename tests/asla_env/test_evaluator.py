@@ -4,10 +4,14 @@ import pickle
 import subprocess
 import sys
 import warnings
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import Calculator, all_changes
@@ -266,6 +270,90 @@ def test_the_cache_keeps_the_keys_used_last(keys: list[int], size: int) -> None:
             recent = ([k for k in recent if k != key] + [key])[-size:]
     assert used.n_cached == hits
     assert used.n_computed == len(keys) - hits
+
+
+# Many structures at once.
+
+
+def sheets(count: int) -> list[Atoms]:
+    """Squares of carbon, each wider than the one before."""
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]])
+    return [Atoms("C4", (1.3 + 0.1 * i) * corners, cell=[9, 9, 9]) for i in range(count)]
+
+
+@pytest.mark.parametrize("calculator", ["xwch", "gfn1-xtb", EMT])
+def test_many_structures_have_the_energies_of_each_alone(calculator: Any) -> None:
+    alone = Evaluator(calculator)
+    expected = [alone.evaluate(atoms).energy for atoms in sheets(3)]
+    together = Evaluator(calculator).evaluate_many(sheets(3), [None] * 3)
+    assert [evaluation.energy for evaluation in together] == pytest.approx(expected, abs=1e-9)
+
+
+def test_no_structures_have_no_energies() -> None:
+    assert Evaluator("xwch").evaluate_many([], []) == []
+
+
+def test_a_batch_may_be_computed_with_tensors() -> None:
+    made = []
+
+    def tensor(positions: np.ndarray) -> torch.Tensor:
+        made.append(torch.as_tensor(positions))
+        return made[-1]
+
+    expected = Evaluator("xwch").evaluate_many(sheets(3), [None] * 3)
+    given = Evaluator("xwch").evaluate_many(sheets(3), [None] * 3, tensor)
+    assert [e.energy for e in given] == pytest.approx([e.energy for e in expected], abs=1e-9)
+    assert made[0].shape == (3, 4, 3)
+
+
+@pytest.mark.parametrize("calculator", ["xwch", Factory(1.0, 2.0, 3.0)])
+def test_of_many_structures_those_of_one_key_are_computed_once(calculator: Any) -> None:
+    used = Evaluator(calculator)
+    first = used.evaluate_many(sheets(1), [b"a"])[0]
+    a, b, c, d = used.evaluate_many([*sheets(2), *sheets(2)], [b"a", b"b", b"b", None])
+    assert (a, b) == (first, c)
+    assert b != d
+    assert (used.n_computed, used.n_cached) == (3, 1)
+
+
+def test_in_a_batch_only_the_structure_that_is_broken_fails() -> None:
+    coincident = Atoms("C4", np.zeros((4, 3)), cell=[9, 9, 9])
+    used = Evaluator("xwch")
+    good, bad, last = used.evaluate_many([sheets(2)[0], coincident, sheets(2)[1]], [b"a", b"b", b"c"])
+    assert (good.error, last.error) == (None, None)
+    assert bad.error is not None
+    assert "0.1 Å apart" in bad.error
+    assert used.n_computed == 3
+
+
+def failing_on_hydrogen() -> Calculator:
+    return Scripted([lambda atoms: 1 / 0 if "H" in atoms.symbols else len(atoms)] * 9)
+
+
+def test_an_executor_computes_all_at_once_and_a_failure_there_is_one_structure_s() -> None:
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        used = Evaluator(failing_on_hydrogen, pool)
+        evaluations = used.evaluate_many([Atoms("C"), WATER, Atoms("C2")], [b"a", None, None])
+        again = used.evaluate_many([Atoms("C3")], [b"a"])
+    assert [evaluation.error for evaluation in evaluations] == [None, "ZeroDivisionError: division by zero", None]
+    assert [evaluations[0].energy, evaluations[2].energy, again[0].energy] == [1, 2, 1]
+    assert (used.n_computed, used.n_cached) == (3, 1)
+
+
+class Broken(Executor):
+    """Loses what it is given, as a pool does whose process was killed."""
+
+    def submit(self, fn, /, *args, **kwargs) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(BrokenProcessPool("a process was terminated"))
+        return future
+
+
+def test_what_an_executor_loses_has_no_energy_and_is_not_remembered() -> None:
+    used = Evaluator(EMT, Broken())
+    (lost,) = used.evaluate_many([WATER], [b"a"])
+    assert lost.error == "BrokenProcessPool: a process was terminated"
+    assert used.evaluate(WATER, b"a") == Evaluator(EMT).evaluate(WATER)
 
 
 # Copies.

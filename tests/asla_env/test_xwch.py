@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.optimize import BFGS
@@ -298,6 +299,17 @@ class TestBatch:
         whole = energy_batch(self.structures(), GRAPHENE["cell"], True)
         monkeypatch.setattr(xwch, "MATRIX_ELEMENTS_AT_ONCE", 3 * 96**2)
         assert energy_batch(self.structures(), GRAPHENE["cell"], True) == pytest.approx(whole, abs=1e-9)
+
+    def test_tensors_are_computed_with_torch(self):
+        structures = self.structures() * [1, 1, 0]
+        energies = energy_batch(torch.as_tensor(structures), GRAPHENE["cell"], ALONG_XY)
+        assert isinstance(energies, torch.Tensor)
+        assert energies.numpy() == pytest.approx(energy_batch(structures, GRAPHENE["cell"], ALONG_XY), abs=1e-9)
+
+    def test_an_energy_does_not_depend_on_the_rest_of_the_batch(self):
+        structures = self.structures()
+        alone = energy_batch(structures[:1], GRAPHENE["cell"], ALONG_XY)
+        assert energy_batch(structures, GRAPHENE["cell"], ALONG_XY)[:1] == pytest.approx(alone, rel=1e-15)
 
     def test_an_empty_batch_has_no_energies(self):
         assert energy_batch(np.empty((0, 24, 3)), GRAPHENE["cell"], True).shape == (0,)
