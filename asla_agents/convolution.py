@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch._C._functorch import is_batchedtensor
 from torch.autograd import Function
 
 from asla_env.grid import Grid
@@ -115,8 +116,6 @@ class _Transform(Function):
     With transposed matrices one way is the transpose of the other.
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(values: Tensor, back: bool, *matrices: Tensor) -> Tensor:
         """Transform."""
@@ -134,13 +133,20 @@ class _Transform(Function):
         transposed = [matrix.mT for matrix in ctx.saved_tensors]
         return _transform(gradient, not ctx.back, *transposed), None, *[None] * len(transposed)
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, ...], values: Tensor, back: bool, *matrices: Tensor) -> tuple[Tensor, int]:
+        """Transform many values, as more columns: torch's own rule would make many small products."""
+        columns = values.movedim(in_dims[0], -1).flatten(-2)
+        transformed = _transform(columns, back, *matrices)
+        return transformed.unflatten(-1, (-1, info.batch_size)), transformed.ndim
+
 
 _differentiable: Callable[..., Tensor] = _Transform.apply
 
 
 def _transform(values: Tensor, back: bool, *matrices: Tensor) -> Tensor:
-    """Transform, with gradients only where they are asked for: calling a `Function` takes a tenth of a millisecond."""
-    if torch.is_grad_enabled() and values.requires_grad:
+    """Transform, as a `Function` only where its rules are needed: calling one takes a tenth of a millisecond."""
+    if is_batchedtensor(values) or (torch.is_grad_enabled() and values.requires_grad):
         return _differentiable(values, back, *matrices)
     return _Transform.forward(values, back, *matrices)
 

@@ -176,7 +176,8 @@ class _Member:
         self._energies: list[float] = []
         self._found_at: int | None = None
         self.is_building = False
-        self._last: int | None = None  # action that finishes the structure, whose energy is awaited
+        self.finished: tuple[Atoms, bytes] | None = None  # the structure whose energy is awaited, and its key
+        self._last = -1  # the action that finishes it
 
     @property
     def is_done(self) -> bool:
@@ -190,26 +191,22 @@ class _Member:
         self._legal = info["action_mask"].astype(bool)
         self.is_building = True
 
-    @property
-    def finished(self) -> tuple[Atoms, bytes] | None:
-        """The structure whose energy is awaited, and its key for the evaluator; None if there is none."""
-        return None if self._last is None else self.env.completed_by(self._last)
-
     def place(self, q_values: NDArray[np.floating] | None) -> None:
         """Place the next atom; if the structure is finished with it, wait for its energy."""
         if q_values is None or self.explorer.is_warming_up:
             action = self.explorer.choose_any(self._legal)
         else:
             action = self.explorer.choose(self.env.placed, q_values, self._legal)
-        if self.env.completed_by(action) is None:
+        self.finished = self.env.completed_by(action)
+        if self.finished is None:
             self._step(action)
         else:
             self._last, self.is_building = action, False
 
     def finish(self, evaluation: Evaluation) -> None:
         """Take the energy of the finished structure."""
-        self._step(cast(int, self._last), evaluation)
-        self._last = None
+        self._step(self._last, evaluation)
+        self.finished = None
 
     def start_afresh(self) -> None:
         """Forget builds and network."""

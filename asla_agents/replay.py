@@ -155,7 +155,8 @@ class BuildReplay:
         """
         state = np.bitwise_xor.reduce(self._hashes[self._maps[:, np.asarray(placed, dtype=np.int64)]], axis=1)
         keys = (state[:, None] ^ self._hashes[self._maps[:, np.asarray(actions)]]).min(axis=0)
-        return np.array([self._visits[int(key)] for key in keys], dtype=np.int64)
+        visits = self._visits.get  # a Counter's own look-up is slow for what it has not seen
+        return np.array([visits(key, 0) for key in keys.tolist()], dtype=np.int64)
 
     def targets(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
         """Target Q-values in [-1, 1] of energies in eV, by what has been seen so far."""
