@@ -15,8 +15,8 @@ from tqdm import tqdm
 from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
 from asla_agents.representations import REPRESENTATIONS
-from asla_agents.study import Row, Study, rows_of, run_study
-from asla_agents.success import log_rank, n50
+from asla_agents.study import Row, Study, missing_restarts, rows_of, run_study
+from asla_agents.success import log_rank, median_episode, n50
 from asla_agents.training import SearchResult, search
 from asla_env import IDS, calculators
 from asla_env.problems import PROBLEMS
@@ -73,14 +73,7 @@ def study_command(
     try:
         study = Study.model_validate_json(spec.read_text(encoding="utf-8"))
         path = rows or spec.with_suffix(".rows.jsonl")
-        missing = restarts * len(study.arms)
-        found: list[int | None] = []
-        with tqdm(total=missing, unit="restart", dynamic_ncols=True) as bar:
-            bar.update(min(missing, sum(len(rows_of(study, arm, read_rows(path))) for arm in study.arms)))
-            for row in run_study(study, path, restarts, workers, device):
-                found.append(row["found_at"])
-                bar.set_postfix_str(f"{sum(at is not None for at in found)} of {len(found)} found it")
-                bar.update()
+        _watch_study(study, path, restarts, workers, device)
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
     _report_study(study, read_rows(path), restarts)
@@ -128,20 +121,36 @@ def _report(result: SearchResult) -> None:
     console.print(f"results in {result.directory}")
 
 
+def _watch_study(study: Study, path: Path, restarts: int, workers: int, device: str) -> None:
+    """Run what is missing of a study, with a bar of its episodes and the curve so far of the arm that had news."""
+    missing = missing_restarts(study, path, restarts)
+    budget = {(arm, config.seed): config.episodes for arm, config in missing}
+    with tqdm(total=sum(budget.values()), unit="episode", dynamic_ncols=True, disable=not missing) as bar:
+        for row in run_study(study, path, restarts, workers, device, on_episodes=bar.update):
+            bar.update(budget[row["arm"], row["seed"]] - row["episodes"])  # those that a success saved
+            found_at, episodes = _curve_data(rows_of(study, row["arm"], read_rows(path)))
+            n_found, half = np.isfinite(found_at).sum(), median_episode(found_at, episodes)
+            bar.set_postfix_str(f"{row['arm']}: {n_found} of {len(found_at)} found, half by {half:g}")
+
+
+def _curve_data(rows: list[Row]) -> tuple[list[float], list[int]]:
+    """First success of each restart, nan if there is none, and its episodes."""
+    found_at = [np.nan if row["found_at"] is None else float(row["found_at"]) for row in rows]
+    return found_at, [row["episodes"] for row in rows]
+
+
 def _report_study(study: Study, rows: list[Row], restarts: int) -> None:
     """Print a line for each arm: successes, episodes until half of the restarts know the structure, p-value."""
     table = Table("arm", "found", "n50 (95 % interval)", "p, same as the first")
     first: tuple[list[float], list[int]] | None = None
     for arm in study.arms:
-        chosen = [row for row in rows_of(study, arm, rows) if row["seed"] < restarts]
-        found_at = [np.nan if row["found_at"] is None else float(row["found_at"]) for row in chosen]
-        episodes = [row["episodes"] for row in chosen]
+        found_at, episodes = _curve_data([row for row in rows_of(study, arm, rows) if row["seed"] < restarts])
         median = n50(found_at, episodes)
         p_value = f"{log_rank(found_at, episodes, *first):.2g}" if first else "-"
         first = first or (found_at, episodes)
         n_found = len(found_at) - int(np.isnan(found_at).sum())
         interval = f"{median.value:g} ({median.low:g} to {median.high:g})"
-        table.add_row(arm, f"{n_found} of {len(chosen)}", interval, p_value)
+        table.add_row(arm, f"{n_found} of {len(found_at)}", interval, p_value)
     Console().print(table)
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -84,10 +84,18 @@ class Ensemble:
         self._stack = PolicyStack([member.policy for member in self._members])
         self._rounds = 0
 
-    def run(self) -> Iterator[MemberResult]:
-        """Run all searches to their end; each result comes as soon as it is there."""
+    def run(self, on_round: Callable[[int], None] | None = None) -> Iterator[MemberResult]:
+        """Run all searches to their end; each result comes as soon as it is there.
+
+        Parameters
+        ----------
+        on_round
+            Called after each round with the number of episodes that ended in it.
+        """
         while self._members:
             self.round()
+            if on_round is not None:
+                on_round(len(self._members))
             ended = [member for member in self._members if member.is_done]
             if ended:
                 self._members = [member for member in self._members if not member.is_done]

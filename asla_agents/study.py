@@ -4,7 +4,7 @@ import json
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from hashlib import blake2b
 from itertools import groupby
@@ -43,7 +43,13 @@ class Study(BaseModel):
 
 
 def run_study(
-    study: Study, path: Path, restarts: int, workers: int = 1, device: str = "cpu", members: int = MEMBERS
+    study: Study,
+    path: Path,
+    restarts: int,
+    workers: int = 1,
+    device: str = "cpu",
+    members: int = MEMBERS,
+    on_episodes: Callable[[int], None] | None = None,
 ) -> Iterator[Row]:
     """Run the restarts that have no row yet; each row is yielded when it is in the file.
 
@@ -61,6 +67,8 @@ def run_study(
         Where the networks are.
     members
         Most searches that one process advances together.
+    on_episodes
+        Called with the number of episodes that ended since the last call.
 
     Raises
     ------
@@ -70,20 +78,28 @@ def run_study(
     for name, number in (("restarts", restarts), ("workers", workers), ("members", members)):
         if number < 1:
             raise ValueError(f"`{name}` is {number} but must be at least 1")
-    wanted = [(arm, study.config(arm, seed)) for seed in range(restarts) for arm in study.arms]
-    there = {(row["key"], row["seed"]) for row in read_rows(path)}
-    missing = [(arm, config) for arm, config in wanted if (key_of(config), config.seed) not in there]
-    groups = _groups(missing, workers, members)
+    groups = _groups(missing_restarts(study, path, restarts), workers, members)
     if not groups:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     _mend(path)
     with path.open("a", encoding="utf-8") as file:
-        for row in _rows(groups, workers, device):
-            file.write(json.dumps(row) + "\n")
+        for message in _messages(groups, workers, device):
+            if isinstance(message, int):
+                if on_episodes is not None:
+                    on_episodes(message)
+                continue
+            file.write(json.dumps(message) + "\n")
             file.flush()
             os.fsync(file.fileno())
-            yield row
+            yield message
+
+
+def missing_restarts(study: Study, path: Path, restarts: int) -> list[tuple[str, SearchConfig]]:
+    """Arm and settings of each restart that has no row in a file yet."""
+    wanted = [(arm, study.config(arm, seed)) for seed in range(restarts) for arm in study.arms]
+    there = {(row["key"], row["seed"]) for row in read_rows(path)}
+    return [(arm, config) for arm, config in wanted if (key_of(config), config.seed) not in there]
 
 
 def key_of(config: SearchConfig) -> str:
@@ -123,8 +139,8 @@ def _groups(
     return groups
 
 
-def _rows(groups: list[list[tuple[str, SearchConfig]]], workers: int, device: str) -> Iterator[Row]:
-    """Run groups in processes of their own; rows as they come."""
+def _messages(groups: list[list[tuple[str, SearchConfig]]], workers: int, device: str) -> Iterator[Row | int]:
+    """Run groups in processes of their own; rows, and numbers of episodes that ended, as they come."""
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
     manager.start(_watch_parent)
@@ -154,9 +170,9 @@ def _watch_parent() -> None:
 
 
 def _run_group(group: list[tuple[str, SearchConfig]], device: str, queue: Any) -> None:
-    """Run an ensemble and hand over its rows."""
+    """Run an ensemble and hand over its rows, and how many episodes ended."""
     torch.set_num_threads(1)
-    for result in Ensemble([config for _, config in group], device).run():
+    for result in Ensemble([config for _, config in group], device).run(queue.put):
         queue.put(_row(group[result.index][0], result))
 
 

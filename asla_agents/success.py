@@ -87,10 +87,10 @@ def n50(found_at: ArrayLike, episodes: ArrayLike, confidence: float = 0.95, seed
     found, ran = np.asarray(found_at, dtype=float), np.asarray(episodes, dtype=float)
     rng = np.random.default_rng(seed)
     draws = rng.integers(len(found), size=(_RESAMPLES, len(found)))
-    medians = [_median(found[draw], ran[draw]) for draw in draws]
+    medians = [median_episode(found[draw], ran[draw]) for draw in draws]
     tail = (1 - confidence) / 2
     low, high = np.quantile(medians, [tail, 1 - tail], method="nearest")  # between inf and a number is no middle
-    return Interval(_median(found, ran), float(low), float(high))
+    return Interval(median_episode(found, ran), float(low), float(high))
 
 
 def log_rank(found_at: ArrayLike, episodes: ArrayLike, other_found_at: ArrayLike, other_episodes: ArrayLike) -> float:
@@ -112,8 +112,9 @@ def log_rank(found_at: ArrayLike, episodes: ArrayLike, other_found_at: ArrayLike
     return float(stats.logrank(*groups).pvalue)
 
 
-def _median(found: NDArray[np.float64], ran: NDArray[np.float64]) -> float:
-    """First episode at which the Kaplan-Meier curve reaches one half, inf if it does not."""
+def median_episode(found_at: ArrayLike, episodes: ArrayLike) -> float:
+    """First episode at which the success curve reaches one half, inf if it does not; arguments as for it."""
+    found, ran = np.asarray(found_at, dtype=float), np.asarray(episodes, dtype=float)
     times = np.where(np.isnan(found), ran, found)
     order = np.lexsort((np.isnan(found), times))  # at one episode, successes count before those that end
     at_risk = np.arange(len(times), 0, -1)
