@@ -6,7 +6,6 @@ Energies are those of xwch, batches have 64 samples, each episode ends with one 
 episodes of a single search take turns in this process, so that both meet the same machine.
 """
 
-import platform
 import resource
 import time
 from typing import Annotated
@@ -14,6 +13,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from record import machine, record
 
 from asla_agents import ASLA
 from asla_agents.config import SearchConfig
@@ -21,6 +21,7 @@ from asla_agents.ensemble import Ensemble
 from asla_agents.training import make_env, make_model
 
 ROUNDS = 8
+COLUMNS = ("build_s", "learn_s", "single_s")  # of one episode, a value a round
 
 
 def main(members: Annotated[int, typer.Option(help="Searches that go on together.")] = 32) -> None:
@@ -39,11 +40,13 @@ def main(members: Annotated[int, typer.Option(help="Searches that go on together
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 / members
     build, update, separate = np.median(rows, axis=0)
     low, high = 1 / (rows[:, 0] + rows[:, 1]).max(), 1 / (rows[:, 0] + rows[:, 1]).min()
-    print(f"{platform.machine()}, torch {torch.__version__}; {members} members, {ROUNDS} rounds, medians (range)")
+    print(f"{machine()}; {members} members, {ROUNDS} rounds, medians (range)")
     print(f"ensemble: {1 / (build + update):.1f} episodes/s ({low:.1f} - {high:.1f}), of one member an episode")
     print(f"          building and energy {build * 1e3:.1f} ms, learning {update * 1e3:.1f} ms")
     print(f"single:   {1 / separate:.1f} episodes/s ({1 / rows[:, 2].max():.1f} - {1 / rows[:, 2].min():.1f})")
     print(f"ratio     {separate / (build + update):.2f}; memory {memory:.0f} MiB a member, at the start")
+    columns = {name: np.round(values, 5).tolist() for name, values in zip(COLUMNS, rows.T, strict=True)}
+    record("ensemble", {"members": members, **columns, "memory_mib": round(memory, 1)})
 
 
 def together(ensemble: Ensemble, members: int) -> tuple[float, float]:

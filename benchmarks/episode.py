@@ -5,12 +5,12 @@
 An episode is building, one energy (xwch) and one update of 64 samples. Both agents run in turn in this process.
 """
 
-import platform
 import time
 
 import gymnasium as gym
 import numpy as np
 import torch
+from record import machine, record
 from torch import Tensor, nn
 
 from asla_agents import ASLA
@@ -65,13 +65,14 @@ def main() -> None:
     torch.set_num_threads(1)
     agents = {"ours": make_agent(plain=False), "Conv2d": make_agent(plain=True)}
     times = {name: np.array([seconds(agent) for _ in range(ROUNDS)]) for name, agent in agents.items()}
-    print(f"{platform.machine()}, torch {torch.__version__}; {ROUNDS} x {EPISODES} episodes")
+    print(f"{machine()}; {ROUNDS} x {EPISODES} episodes")
     print("          episode / s (range)      of which update / s")
     for name, rows in times.items():
         (episode, update), low, high = np.median(rows, axis=0), rows[:, 0].min(), rows[:, 0].max()
         print(f"{name:8s}  {episode:.3f} ({low:.3f} - {high:.3f})    {update:.3f}")
     ratio = np.median(times["Conv2d"], axis=0) / np.median(times["ours"], axis=0)
     print(f"ratio     {ratio[0]:.1f}                      {ratio[1]:.1f}")
+    record("episode", {name: np.round(rows, 5).tolist() for name, rows in times.items()})
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ The floor is the arithmetic of all matrix products at the rate of a large one, p
 read and write at the rate of a large copy. An update has 64 samples of ASLA-Graphene-v0, one thread.
 """
 
-import platform
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from record import machine, record
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -72,11 +72,13 @@ def main() -> None:
     update, product, copy = (seconds(part) for part in work)
     flop_rate, byte_rate = 2 * 1024**3 / product, 2 * image.numel() * 4 / copy
     arithmetic, memory = flops.get_total_flops() / flop_rate, moved.total / byte_rate
-    print(f"{platform.machine()}, torch {torch.__version__}, one thread; medians of {ROUNDS}")
+    print(f"{machine()}, one thread; medians of {ROUNDS}")
     print(f"rates: {flop_rate / 1e9:.0f} GFLOP/s, {byte_rate / 1e9:.1f} GB/s")
     print(f"update: {flops.get_total_flops() / 1e9:.2f} GFLOP, {moved.total / 1e6:.0f} MB beside")
     print(f"floor {(arithmetic + memory) * 1e3:.1f} ms ({arithmetic * 1e3:.1f} + {memory * 1e3:.1f})")
     print(f"taken {update * 1e3:.1f} ms, {update / (arithmetic + memory):.2f} times the floor")
+    numbers = {"flop_rate": flop_rate, "byte_rate": byte_rate, "floor_s": arithmetic + memory, "update_s": update}
+    record("floor", {name: float(f"{number:.4g}") for name, number in numbers.items()})
 
 
 if __name__ == "__main__":
