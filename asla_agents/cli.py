@@ -2,7 +2,7 @@
 
 from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -67,13 +67,14 @@ def study_command(
     restarts: Annotated[int, typer.Option(help="Restarts of each arm, from seed 0 on.")] = 10,
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
     device: Annotated[str, typer.Option(help="Where the networks are: cpu or cuda.")] = "cpu",
+    energy_workers: Annotated[int, typer.Option(help="Processes for energies that each of them has; 0: none.")] = 0,
     rows: Annotated[Path | None, typer.Option(help="File of the rows; by default next to SPEC.")] = None,
 ) -> None:
     """Compare settings over many restarts; what is in the file of rows already is not run again."""
     try:
         study = Study.model_validate_json(spec.read_text(encoding="utf-8"))
         path = rows or spec.with_suffix(".rows.jsonl")
-        _watch_study(study, path, restarts, workers, device)
+        _watch_study(study, path, restarts, workers=workers, device=device, energy_workers=energy_workers)
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
     _report_study(study, read_rows(path), restarts)
@@ -121,16 +122,17 @@ def _report(result: SearchResult) -> None:
     console.print(f"results in {result.directory}")
 
 
-def _watch_study(study: Study, path: Path, restarts: int, workers: int, device: str) -> None:
+def _watch_study(study: Study, path: Path, restarts: int, **how: Any) -> None:
     """Run what is missing of a study, with a bar of its episodes and the curve so far of the arm that had news."""
     missing = missing_restarts(study, path, restarts)
     budget = {(arm, config.seed): config.episodes for arm, config in missing}
     with tqdm(total=sum(budget.values()), unit="episode", dynamic_ncols=True, disable=not missing) as bar:
-        for row in run_study(study, path, restarts, workers, device, on_episodes=bar.update):
+        for row in run_study(study, path, restarts, on_episodes=bar.update, **how):
             bar.update(budget[row["arm"], row["seed"]] - row["episodes"])  # those that a success saved
             found_at, episodes = _curve_data(rows_of(study, row["arm"], read_rows(path)))
-            n_found, half = np.isfinite(found_at).sum(), median_episode(found_at, episodes)
-            bar.set_postfix_str(f"{row['arm']}: {n_found} of {len(found_at)} found, half by {half:g}")
+            half = median_episode(found_at, episodes)
+            known = f"half by {half:g}" if np.isfinite(half) else "not half yet"
+            bar.set_postfix_str(f"{row['arm']}: {np.isfinite(found_at).sum()} of {len(found_at)} found, {known}")
 
 
 def _curve_data(rows: list[Row]) -> tuple[list[float], list[int]]:

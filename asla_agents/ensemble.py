@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -60,6 +61,8 @@ class Ensemble:
         Where the networks are.
     members_at_once
         Members whose updates are one batch; None: one on a CPU, where more save nothing, and 64 on a GPU.
+    executor
+        Where energies are computed, those of all members at once, such as a pool of processes; None: here.
 
     Raises
     ------
@@ -72,13 +75,14 @@ class Ensemble:
         configs: Sequence[SearchConfig],
         device: torch.device | str = "cpu",
         members_at_once: int | None = None,
+        executor: Executor | None = None,
     ) -> None:
         _check_shared(configs)
         if members_at_once is not None and members_at_once < 1:
             raise ValueError(f"`members_at_once` is {members_at_once} but must be at least 1")
         self.device = torch.device(device)
         self.members_at_once = members_at_once or (1 if self.device.type == "cpu" else 64)
-        env = make_env(configs[0])
+        env = make_env(configs[0], executor)
         self._evaluator = env.evaluator
         self._members = [_Member(i, config, copy.copy(env), self.device) for i, config in enumerate(configs)]
         self._stack = PolicyStack([member.policy for member in self._members])

@@ -5,7 +5,8 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import blake2b
 from itertools import groupby
 from math import ceil
@@ -49,6 +50,7 @@ def run_study(
     workers: int = 1,
     device: str = "cpu",
     members: int = MEMBERS,
+    energy_workers: int = 0,
     on_episodes: Callable[[int], None] | None = None,
 ) -> Iterator[Row]:
     """Run the restarts that have no row yet; each row is yielded when it is in the file.
@@ -67,6 +69,8 @@ def run_study(
         Where the networks are.
     members
         Most searches that one process advances together.
+    energy_workers
+        Processes that each of these has for energies; 0: it computes them itself.
     on_episodes
         Called with the number of episodes that ended since the last call.
 
@@ -78,13 +82,15 @@ def run_study(
     for name, number in (("restarts", restarts), ("workers", workers), ("members", members)):
         if number < 1:
             raise ValueError(f"`{name}` is {number} but must be at least 1")
+    if energy_workers < 0:
+        raise ValueError(f"`energy_workers` is {energy_workers} but must be at least 0")
     groups = _groups(missing_restarts(study, path, restarts), workers, members)
     if not groups:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     _mend(path)
     with path.open("a", encoding="utf-8") as file:
-        for message in _messages(groups, workers, device):
+        for message in _messages(groups, workers, device, energy_workers):
             if isinstance(message, int):
                 if on_episodes is not None:
                     on_episodes(message)
@@ -139,14 +145,16 @@ def _groups(
     return groups
 
 
-def _messages(groups: list[list[tuple[str, SearchConfig]]], workers: int, device: str) -> Iterator[Row | int]:
+def _messages(
+    groups: list[list[tuple[str, SearchConfig]]], workers: int, device: str, energy_workers: int
+) -> Iterator[Row | int]:
     """Run groups in processes of their own; rows, and numbers of episodes that ended, as they come."""
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
     manager.start(_watch_parent)
     with manager, ProcessPoolExecutor(workers, context, _watch_parent) as pool:
         queue = manager.Queue()
-        running: set[Future[None]] = {pool.submit(_run_group, group, device, queue) for group in groups}
+        running: set[Future[None]] = {pool.submit(_run_group, group, device, energy_workers, queue) for group in groups}
         try:
             while running or not queue.empty():
                 try:
@@ -169,11 +177,20 @@ def _watch_parent() -> None:
         threading.Thread(target=lambda: (wait_for([sentinel]), os._exit(1)), daemon=True).start()
 
 
-def _run_group(group: list[tuple[str, SearchConfig]], device: str, queue: Any) -> None:
+def _run_group(group: list[tuple[str, SearchConfig]], device: str, energy_workers: int, queue: Any) -> None:
     """Run an ensemble and hand over its rows, and how many episodes ended."""
     torch.set_num_threads(1)
-    for result in Ensemble([config for _, config in group], device).run(queue.put):
-        queue.put(_row(group[result.index][0], result))
+    with _energy_pool(energy_workers) as executor:
+        ensemble = Ensemble([config for _, config in group], device, executor=executor)
+        for result in ensemble.run(queue.put):
+            queue.put(_row(group[result.index][0], result))
+
+
+def _energy_pool(workers: int) -> AbstractContextManager[Executor | None]:
+    """Processes for energies, or none."""
+    if not workers:
+        return nullcontext()
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _watch_parent)
 
 
 def _row(arm: str, result: MemberResult) -> Row:

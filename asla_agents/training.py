@@ -4,6 +4,7 @@ import json
 import logging
 import platform
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -110,15 +111,22 @@ def search(config: SearchConfig, directory: Path, progress_bar: bool = True) -> 
     return _summary(read_episodes(directory), directory, interrupted)
 
 
-def make_env(config: SearchConfig) -> AtomPlacementEnv:
+def make_env(config: SearchConfig, executor: Executor | None = None) -> AtomPlacementEnv:
     """Make the environment of a search, its reference energy computed.
+
+    Parameters
+    ----------
+    config
+        All settings.
+    executor
+        Where the energies of many structures are computed; see `asla_env.Evaluator`.
 
     Raises
     ------
     ValueError
         If the calculator does not know a species, or fails on the reference structure.
     """
-    env = gym.make(config.env_id, evaluator=Evaluator(config.evaluator)).unwrapped
+    env = gym.make(config.env_id, evaluator=Evaluator(config.evaluator, executor)).unwrapped
     if not isinstance(env, AtomPlacementEnv):
         raise ValueError(f"`env_id` is {config.env_id!r} but must be the id of an AtomPlacementEnv")
     env.check_reference()

@@ -52,6 +52,22 @@ def test_workers_and_groups_do_not_change_the_rows(whole, tmp_path):
     assert in_order(run_study(STUDY, tmp_path / "rows.jsonl", restarts=3, workers=2, members=2)) == whole
 
 
+def test_processes_for_energies_do_not_change_the_rows(whole, tmp_path):
+    rows = in_order(run_study(STUDY, tmp_path / "rows.jsonl", restarts=3, energy_workers=2))
+    assert [row | {"best_above_reference": None, "median_last_100": None} for row in rows] == [
+        row | {"best_above_reference": None, "median_last_100": None} for row in whole
+    ]
+    for ours, theirs in zip(rows, whole, strict=True):
+        assert ours["median_last_100"] == pytest.approx(theirs["median_last_100"], abs=0.002)
+
+
+def test_all_episodes_are_reported_as_they_end(tmp_path):
+    episodes = []
+    list(run_study(STUDY, tmp_path / "rows.jsonl", restarts=2, on_episodes=episodes.append))
+    assert sum(episodes) == 2 * (4 + 12)
+    assert len(episodes) == 4 + 12
+
+
 def test_what_is_there_is_not_run_again(whole, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in whole[:4]))
