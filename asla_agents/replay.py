@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asla_agents.build_index import BuildIndex
 from asla_agents.symmetry import has_free_origin, move_origin
 from asla_env.problem import Problem
 
@@ -76,8 +77,8 @@ class ReplaySettings:
 class BuildReplay:
     """All builds of a search.
 
-    The target of a placement comes from the energy of its build, or from the lowest one of those that went, in the
-    order in which they were built, through the same structure after it, up to symmetry: "how stable can it become".
+    The target of a placement comes from the lowest energy of all builds that have, up to symmetry, the atoms of the
+    structure after it, whatever the order in which they came: "how stable can it become".
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ class BuildReplay:
         self._sites: list[NDArray[np.int32]] = []
         self._energies: list[float] = []
         self._structures: list[int] = []  # the key of each build's finished structure
-        self._lowest: dict[int, float] = {}
+        self._index = BuildIndex(problem.n_actions)
         self._visits = Counter[int]()
 
     def __len__(self) -> int:
@@ -120,7 +121,7 @@ class BuildReplay:
         self._sites.clear()
         self._energies.clear()
         self._structures.clear()
-        self._lowest.clear()
+        self._index = BuildIndex(self._problem.n_actions)
         self._visits.clear()
 
     def add(self, placed: Sequence[int], energy: float) -> None:
@@ -137,11 +138,10 @@ class BuildReplay:
         sites = np.asarray(placed, dtype=np.int32)
         self._sites.append(sites)
         self._energies.append(energy)
+        self._index.add(self._with_template(sites))
         keys = self._keys(sites)
         self._structures.append(keys[-1])
         self._visits.update(keys)
-        for key in keys:
-            self._lowest[key] = min(energy, self._lowest.get(key, np.inf))
 
     def visits(self, placed: ArrayLike, actions: ArrayLike) -> NDArray[np.int64]:
         """How many builds went, up to symmetry, through the structure after each action, shape (actions,).
@@ -176,9 +176,10 @@ class BuildReplay:
         images = np.zeros((batch_size, self._problem.n_actions), dtype=np.int8)
         images[:, self._problem.template_sites] = 1
         actions, lowest = np.empty(batch_size, dtype=np.int64), np.empty(batch_size)
+        energies = self.energies
         for i, (build, site_map) in enumerate(zip(builds, maps, strict=True)):
-            state, actions[i], lowest[i] = self._draw_placement(build, site_map, rng)
-            images[i, state] = 1
+            state, actions[i], is_through = self._draw_placement(build, site_map, rng)
+            images[i, state], lowest[i] = 1, energies[is_through].min()
         placements = np.concatenate([actions[:, None], self._neighbours[actions]], axis=1)
         weights = np.where(placements >= 0, self.settings.spillover, 0.0)
         weights[:, 0] = 1
@@ -187,16 +188,33 @@ class BuildReplay:
 
     def _draw_placement(
         self, build: int, site_map: NDArray[np.int64], rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], int, float]:
-        """Sites of an unfinished structure on the way to a build, the next placement, the lowest energy through it."""
-        sites = self._sites[build]
+    ) -> tuple[NDArray[np.int64], int, NDArray[np.bool_]]:
+        """Sites of an unfinished structure on the way to a build, the next placement, and which builds have both."""
+        placed = self._sites[build]
+        step = int(rng.integers(len(placed)))
         if rng.random() < self.settings.shuffled_share:
-            moved = move_origin(sites, self._problem, rng) if self._free_origin else sites
-            sites = rng.permutation(moved)
-        step = int(rng.integers(len(sites)))
-        lowest = self._lowest.get(self._keys(sites)[step], np.inf)  # inf where a shuffled build was never on this way
-        images = site_map[sites]
-        return images[:step], int(images[step]), min(lowest, self._energies[build])
+            atoms = self._shuffled(placed, rng)
+        else:
+            atoms = self._with_template(placed)
+        n_there = len(atoms) - len(placed) + step
+        is_through = self._index.builds_with(self._maps[:, atoms[: n_there + 1]])
+        if self._free_origin:
+            atoms = move_origin(atoms, self._problem)
+        images = site_map[atoms[len(atoms) - len(placed) :]]
+        return images[:step], int(images[step]), is_through
+
+    def _with_template(self, placed: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Sites of all atoms, the template's first."""
+        return np.concatenate([self._problem.template_sites, placed])
+
+    def _shuffled(self, placed: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Sites of all atoms, the template's first, in a random order; where the origin is free any may be first."""
+        atoms = self._with_template(rng.permutation(placed))
+        if self._free_origin:
+            species = atoms // self._problem.grid.n_pixels
+            chosen = rng.choice(np.flatnonzero(species == species[0]))
+            atoms[[0, chosen]] = atoms[[chosen, 0]]
+        return atoms
 
     def _draw_builds(self, batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Indices of builds, shape (batch,)."""

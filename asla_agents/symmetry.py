@@ -1,7 +1,7 @@
 """Symmetries of a problem that make one build several."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from asla_env.problem import Problem
 
@@ -21,29 +21,24 @@ def has_free_origin(problem: Problem) -> bool:
     return len(problem.template) == 1 and problem.template_is_on_grid and all(problem.grid.periodic)
 
 
-def move_origin(placed: ArrayLike, problem: Problem, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Translate a build so that a random atom of the template's kind becomes the template.
+def move_origin(sites: NDArray[np.int64], problem: Problem) -> NDArray[np.int64]:
+    """Translate a structure so that its first atom becomes the template.
 
     Parameters
     ----------
-    placed
-        Actions of the build.
+    sites
+        Sites of all atoms, shape (atoms,); the first is of the template's species.
     problem
         A problem for which `has_free_origin` is true.
-    rng
-        Source of randomness.
 
     Returns
     -------
     NDArray
-        Actions of the moved build, the old template among them; the order is the old one but for the exchanged atoms.
+        Sites of the moved atoms, shape (atoms,).
     """
     grid = problem.grid
-    sites = np.concatenate([problem.template_sites, np.asarray(placed, dtype=np.int64)])
     species, pixels = np.divmod(sites, grid.n_pixels)
-    chosen = rng.choice(np.flatnonzero(species == species[0]))
     indices = np.stack(np.unravel_index(pixels, grid.shape))  # [axis, atom]
-    moved = (indices + indices[:, :1] - indices[:, chosen, None]) % np.array(grid.shape)[:, None]
-    sites = species * grid.n_pixels + np.ravel_multi_index(tuple(moved), grid.shape)
-    sites[chosen] = sites[0]
-    return np.asarray(sites[1:], dtype=np.int64)
+    origin = np.stack(np.unravel_index(problem.template_sites % grid.n_pixels, grid.shape))  # [axis, 1]
+    moved = np.ravel_multi_index(tuple(indices - indices[:, :1] + origin), grid.shape, mode="wrap")
+    return np.asarray(species * grid.n_pixels + moved, dtype=np.int64)

@@ -1,0 +1,24 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asla_agents.build_index import BuildIndex
+
+N_SITES = 12
+STRUCTURES = st.sets(st.integers(0, N_SITES - 1), min_size=1, max_size=6)
+
+
+@given(st.lists(STRUCTURES, max_size=300), st.sets(st.integers(0, N_SITES - 1), max_size=4))
+def test_it_finds_the_builds_that_have_all_atoms(builds, wanted):
+    index = BuildIndex(N_SITES)
+    for build in builds:
+        index.add(np.array(sorted(build)))
+    images = np.array([sorted(wanted)], dtype=np.int64)
+    assert index.builds_with(images).tolist() == [wanted <= build for build in builds]
+
+
+def test_any_of_the_images_will_do():
+    index = BuildIndex(N_SITES)
+    for build in ([1, 2, 3], [4, 5, 6], [1, 5, 7]):
+        index.add(np.array(build))
+    assert index.builds_with(np.array([[1, 2], [4, 6]])).tolist() == [True, True, False]
