@@ -60,7 +60,7 @@ class Problem:
     reference: Atoms | None = None
     success_window: float = 3.0
     minimum_distance: float | None = 0.7
-    maximum_distance: float | None = 1.3
+    maximum_distance: float | None = None
     surroundings: Atoms = field(default_factory=Atoms)
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class Problem:
         name: str = "",
         success_window: float = 3.0,
         minimum_distance: float | None = 0.7,
-        maximum_distance: float | None = 1.3,
+        maximum_distance: float | None = None,
     ) -> Self:
         """Make a problem from a finished structure: some of its atoms are taken away and have to be found.
 

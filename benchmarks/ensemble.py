@@ -21,16 +21,20 @@ from asla_agents.ensemble import Ensemble
 from asla_agents.training import make_env, make_model
 
 ROUNDS = 8
+SETTINGS = {
+    "env_id": "ASLA-Graphene-v0",
+    "evaluator": "xwch",
+    "batch_size": 64,
+    "gradient_steps": 1,
+    "warmup_episodes": 2,
+}
 COLUMNS = ("build_s", "learn_s", "single_s")  # of one episode, a value a round
 
 
 def main(members: Annotated[int, typer.Option(help="Searches that go on together.")] = 32) -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    configs = [
-        SearchConfig(env_id="ASLA-Graphene-v0", evaluator="xwch", seed=seed, gradient_steps=1, warmup_episodes=2)
-        for seed in range(members)
-    ]
+    configs = [SearchConfig(**SETTINGS, seed=seed) for seed in range(members)]
     single = make_model(configs[0], make_env(configs[0])).learn(5)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ensemble = Ensemble(configs)

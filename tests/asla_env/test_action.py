@@ -22,7 +22,7 @@ def row(template: str = "C", periodic: bool = False, n: int = 40, **arguments) -
     """Pixels 0.1 Å apart on a line, the first one taken by the template if there is one."""
     grid = Grid((n, 1), (0.1 * n, 9.0), (periodic, False))
     atoms = Atoms(template, np.zeros((len(Atoms(template)), 3)), cell=(0.1 * n, 0, 0), pbc=(periodic, False, False))
-    return Problem("row", grid, atoms, **({"to_place": {"C": 3}} | arguments))
+    return Problem("row", grid, atoms, **({"to_place": {"C": 3}, "maximum_distance": 1.3} | arguments))
 
 
 def legal_pixels(problem: Problem, placed: Sequence[int] = (), species: int = 0) -> list[int]:
@@ -104,7 +104,7 @@ def test_without_a_template_the_first_atom_may_stand_anywhere_and_the_next_near_
 
 def test_the_template_keeps_atoms_away_from_its_true_positions() -> None:
     grid = Grid((40, 1), (4.0, 9.0), (False, False))
-    problem = Problem("off the pixels", grid, Atoms("C", [(0.04, 0, 1.0)]), {"C": 1})
+    problem = Problem("off the pixels", grid, Atoms("C", [(0.04, 0, 1.0)]), {"C": 1}, maximum_distance=1.3)
     distances = np.hypot(0.1 * np.arange(40) - 0.04, 1.0)
     assert legal_pixels(problem) == np.flatnonzero((distances >= 1.064) & (distances <= 1.976)).tolist()
     assert legal_pixels(problem)[0] == 5
@@ -244,21 +244,23 @@ def test_atoms_around_the_image_keep_others_away_but_do_not_hold_them() -> None:
     cell, grid = (20, 9, 9), Grid((40, 1), (20.0, 9.0), (False, False))
     atoms = Atoms("C", [(0, 0, 0)], cell=cell)
     around = Atoms("C", [(1.5, 0, 0)], cell=cell)
-    assert legal_pixels(Problem("row", grid, atoms, {"C": 1})) == [3]
-    assert legal_pixels(Problem("row", grid, atoms, {"C": 1}, surroundings=around)) == []
+    assert legal_pixels(Problem("row", grid, atoms, {"C": 1}, maximum_distance=1.3)) == [3]
+    assert legal_pixels(Problem("row", grid, atoms, {"C": 1}, maximum_distance=1.3, surroundings=around)) == []
 
 
 def test_images_of_a_cell_that_repeats_along_an_open_axis_count() -> None:
     grid = Grid((10, 1), (5.0, 9.0), (False, False))
     atoms = Atoms("C", [(0, 0, 0)], cell=(5, 9, 9))
-    assert legal_pixels(Problem("row", grid, atoms, {"C": 1})) == [3]
+    assert legal_pixels(Problem("row", grid, atoms, {"C": 1}, maximum_distance=1.3)) == [3]
     atoms.pbc = (True, False, False)
-    assert legal_pixels(Problem("row", grid, atoms, {"C": 1})) == [3, 7]
+    assert legal_pixels(Problem("row", grid, atoms, {"C": 1}, maximum_distance=1.3)) == [3, 7]
 
 
 def test_the_distance_of_two_pixels_is_that_of_their_positions() -> None:
     atoms = Atoms("C", [(0.1, 0.2, 0)], cell=(4, 3.5, 5), pbc=(True, True, False))
-    problem = Problem("test", Grid((8, 7, 3), (4.0, 3.5, 1.0), (True, False, False)), atoms, {"C": 1})
+    problem = Problem(
+        "test", Grid((8, 7, 3), (4.0, 3.5, 1.0), (True, False, False)), atoms, {"C": 1}, maximum_distance=1.3
+    )
     for pixel in range(problem.grid.n_pixels):
         window = ActionMask(problem)._distances_from(pixel)
         expected = problem.distances(problem.grid.positions(pixel)[None])[0]

@@ -75,6 +75,7 @@ def row(**arguments: Any) -> Problem:
         "template": reference[:1],
         "to_place": {"C": 2},
         "reference": reference,
+        "maximum_distance": 1.3,
     }
     return Problem("row", **(parts | arguments))
 

@@ -324,7 +324,10 @@ def test_three_axes_have_keys_too():
         ({"minimum_distance": 0.0}, "`minimum_distance` is 0.0 but must be a positive multiple"),
         ({"maximum_distance": -1.3}, "`maximum_distance` is -1.3 but must be a positive multiple"),
         ({"maximum_distance": np.nan}, "`maximum_distance` is nan but must be a positive multiple"),
-        ({"minimum_distance": 1.3}, "`minimum_distance` is 1.3 but must be below `maximum_distance`, 1.3"),
+        (
+            {"minimum_distance": 1.3, "maximum_distance": 1.3},
+            "`minimum_distance` is 1.3 but must be below `maximum_distance`, 1.3",
+        ),
         ({"success_window": 0.0}, "`success_window` is 0.0 eV but must be positive and finite"),
         ({"success_window": np.inf}, "`success_window` is inf eV but must be positive and finite"),
     ],
