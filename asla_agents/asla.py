@@ -98,10 +98,10 @@ class ASLA(DQN):
         representation_kwargs: dict[str, Any] | None = None,
         network_kwargs: dict[str, Any] | None = None,
         learning_rate: float | Schedule = 1e-3,
-        batch_size: int = 64,
-        gradient_steps: int = 6,
+        batch_size: int = 32,
+        gradient_steps: int = 3,
         warmup_episodes: int = 40,
-        patience: int | None = 20,
+        patience: int | None = 10,
         exploration: Exploration = _EXPLORATION,
         replay: ReplaySettings = _REPLAY,
         augment: bool = True,
@@ -210,7 +210,7 @@ class ASLA(DQN):
             callback.on_training_end()
         return self
 
-    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+    def train(self, gradient_steps: int, batch_size: int = 32) -> None:
         """Update the network on batches drawn from all builds.
 
         Parameters

@@ -21,6 +21,7 @@ from asla_agents.training import SearchResult, search
 from asla_env import IDS, calculators
 from asla_env.problems import PROBLEMS
 
+_SETTINGS = SearchConfig.model_fields
 app = typer.Typer(help="Discover atomistic structures, atom by atom.", no_args_is_help=True, add_completion=False)
 
 
@@ -33,12 +34,18 @@ def main() -> None:
 def search_command(
     env_id: Annotated[str, typer.Argument(metavar="ID", help="Problem to search; `asla list` shows them.")],
     evaluator: Annotated[str, typer.Option(help="Calculator of the energies.")] = calculators.DEFAULT,
-    representation: Annotated[str, typer.Option(help="How atoms are drawn for the network.")] = "gaussian",
-    episodes: Annotated[int, typer.Option(help="Energies to compute.")] = 1000,
+    representation: Annotated[str, typer.Option(help="How atoms are drawn for the network.")] = _SETTINGS[
+        "representation"
+    ].default,
+    episodes: Annotated[int, typer.Option(help="Energies to compute.")] = _SETTINGS["episodes"].default,
     seed: Annotated[int, typer.Option(help="Seed of the whole search.")] = 0,
     stop_on_success: Annotated[bool, typer.Option(help="End with the first success.")] = False,
-    batch_size: Annotated[int, typer.Option(help="Samples of an update of the network.")] = 64,
-    gradient_steps: Annotated[int, typer.Option(help="Updates after each episode.")] = 6,
+    batch_size: Annotated[int, typer.Option(help="Samples of an update of the network.")] = _SETTINGS[
+        "batch_size"
+    ].default,
+    gradient_steps: Annotated[int, typer.Option(help="Updates after each episode.")] = _SETTINGS[
+        "gradient_steps"
+    ].default,
     out: Annotated[Path | None, typer.Option(help="Directory for the results, new or empty.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of the network; more pay off for large grids only.")] = 1,
 ) -> None:

@@ -31,15 +31,15 @@ class SearchConfig(BaseModel):
     """Whether the search ends with the first structure inside the success window."""
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     """Of the Adam optimiser."""
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     """Samples an update."""
-    gradient_steps: int = Field(default=6, ge=0)
+    gradient_steps: int = Field(default=3, ge=0)
     """Updates after each episode."""
     max_grad_norm: float = Field(default=10.0, gt=0)
     """The gradient's norm is clipped to this."""
     warmup_episodes: int = Field(default=40, ge=0)
     """Random builds before the first update."""
-    patience: int | None = Field(default=20, ge=1)
+    patience: int | None = Field(default=10, ge=1)
     """Episodes without a lower energy, for each atom to place, after which the agent starts afresh; None: never."""
     exploration: Exploration = Exploration()
     """The modified ε-greedy policy."""
