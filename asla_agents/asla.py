@@ -60,8 +60,8 @@ class ASLA(DQN):
     warmup_episodes
         Random builds before the first update.
     patience
-        After this many episodes for each atom to place, warm-up not counted, without a lower energy, network and
-        replay start afresh, with another warm-up, unless a success was found; None: never.
+        After this many episodes for each atom to place, but as many as the warm-up at least, without a lower energy,
+        network and replay start afresh, with another warm-up, unless a success was found; None: never.
     exploration
         The modified ε-greedy policy.
     replay

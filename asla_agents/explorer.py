@@ -42,8 +42,8 @@ class Explorer:
     warmup_episodes
         Random builds before the network is asked.
     patience
-        Episodes for each atom to place, warm-up not counted, without a lower energy before it counts as stuck; None:
-        never.
+        Episodes for each atom to place, but as many as the warm-up at least, without a lower energy since the warm-up
+        before it counts as stuck; None: never.
     augment
         Whether samples are shown under random symmetries of the problem.
     seed
@@ -98,7 +98,7 @@ class Explorer:
         if self.patience is None or self.found:
             return False
         episodes = min(self.builds.episodes_since_lowest, len(self.builds) - self.warmup_episodes)
-        return episodes >= self.patience * self.problem.n_to_place
+        return episodes >= max(self.patience * self.problem.n_to_place, self.warmup_episodes)
 
     def choose_any(self, legal: NDArray[np.bool_]) -> int:
         """Choose any legal action, of shape (actions,)."""
