@@ -40,7 +40,7 @@ class SearchConfig(BaseModel):
     warmup_episodes: int = Field(default=40, ge=0)
     """Random builds before the first update."""
     patience: int | None = Field(default=10, ge=1)
-    """Episodes without a lower energy, for each atom to place, but as many as the warm-up at least, after which the agent
+    """Episodes without a lower energy, for each atom to place, but as many as the warm-up at least, before the agent
     starts afresh; None: never."""
     exploration: Exploration = Exploration()
     """The modified ε-greedy policy."""

@@ -77,8 +77,9 @@ class ReplaySettings:
 class BuildReplay:
     """All builds of a search.
 
-    The target of a placement comes from the lowest energy of all builds that have, up to symmetry, the atoms of the
-    structure after it, whatever the order in which they came: "how stable can it become".
+    The target of a placement comes from the lowest energy of all builds that have the atoms of the structure after it,
+    whatever the order in which they came, at the same pixels or those of a symmetric image that keeps the template:
+    "how stable can it become". Builds that have them elsewhere, after a translation, are not looked for.
 
     Parameters
     ----------

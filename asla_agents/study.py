@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from hashlib import blake2b
 from itertools import groupby
 from math import ceil
@@ -77,7 +77,7 @@ def run_study(
     Raises
     ------
     ValueError
-        If a number is not at least 1, or settings are wrong.
+        If a number is not at least 1, `energy_workers` not at least 0, or settings are wrong.
     """
     for name, number in (("restarts", restarts), ("workers", workers), ("members", members)):
         if number < 1:
@@ -157,15 +157,15 @@ def _messages(
         running: set[Future[None]] = {pool.submit(_run_group, group, device, energy_workers, queue) for group in groups}
         try:
             while running or not queue.empty():
-                try:
+                done, running = wait(running, timeout=0, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()  # raises what went wrong there
+                with suppress(Empty):
                     yield queue.get(timeout=0.5)
-                except Empty:
-                    done, running = wait(running, timeout=0, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        future.result()  # raises what went wrong there
         finally:
+            processes = list((pool._processes or {}).values())  # which the pool forgets as it shuts down
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((pool._processes or {}).values()):  # on an interrupt nothing else stops them
+            for process in processes:  # on an interrupt nothing else stops them
                 process.terminate()
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite, nan
@@ -118,7 +118,8 @@ class Evaluator:
         Returns
         -------
         list of Evaluation
-            What `evaluate` would return for each, to rounding.
+            What `evaluate` would return for each, to rounding. What breaks the executor itself is raised, as it would
+            befall every structure.
         """
         names = [i if key is None else key for i, key in enumerate(keys)]
         evaluations = {name: known for name, key in zip(names, keys, strict=True) if (known := self._look_up(key))}
@@ -135,14 +136,15 @@ class Evaluator:
         if self._executor is not None:
             futures = [self._executor.submit(_evaluate_there, self._given, atoms) for atoms in structures]
             self.n_computed += len(structures)
-            return [_outcome(future) for future in futures]
+            return [future.result() for future in futures]
         if self._batch is not None and structures:
-            positions = as_array(np.stack([atoms.positions for atoms in structures]))
             try:
+                positions = as_array(np.stack([atoms.positions for atoms in structures]))
                 energies = [float(energy) for energy in self._batch(positions, structures[0])]
             except Exception:  # one structure spoils them all: which one shows when each is computed alone
                 _LOGGER.debug("no energies of a batch by %s", self.calculator, exc_info=True)
-            else:
+                energies = [nan]
+            if all(map(isfinite, energies)):
                 self.n_computed += len(structures)
                 return [Evaluation(energy, None) for energy in energies]
         return [self._compute(atoms) for atoms in structures]
@@ -194,16 +196,6 @@ def _evaluator_there(calculator: str | Callable[[], Calculator]) -> Evaluator:
 def _evaluate_there(calculator: str | Callable[[], Calculator], atoms: Atoms) -> Evaluation:
     """Energy of a structure, in the process of an executor."""
     return _evaluator_there(calculator).evaluate(atoms)
-
-
-def _outcome(future: Future[Evaluation]) -> Evaluation:
-    """What an executor came to."""
-    try:
-        return future.result()
-    except Exception as error:
-        cause = f"{type(error).__name__}: {error}"
-        _LOGGER.warning("no energy by an executor: %s", cause)
-        return Evaluation(nan, cause)
 
 
 def _single_point(calculator: Calculator, atoms: Atoms) -> float:

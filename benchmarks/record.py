@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,9 @@ def record(benchmark: str, numbers: dict[str, Any]) -> None:
 
 def machine() -> str:
     """Processor, GPU if there is one, and versions."""
-    lines = subprocess.run(["lscpu"], capture_output=True, text=True, check=False).stdout.splitlines()
+    lines = []
+    if shutil.which("lscpu"):
+        lines = subprocess.run(["lscpu"], capture_output=True, text=True, check=False).stdout.splitlines()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("Model name")]
     processor = models[0] if models else platform.machine()
     gpu = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []

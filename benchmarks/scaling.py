@@ -1,4 +1,4 @@
-"""How the time and memory of an ensemble grow: with its members, the batch, the pixels and the atoms.
+"""How the time of an ensemble grows: with its members, the batch, the pixels and the atoms.
 
     OMP_NUM_THREADS=1 python benchmarks/scaling.py [--device cuda]
 
@@ -37,7 +37,7 @@ def seconds(problem: Problem, members: int, batch_size: int, device: str) -> tup
     env = AtomPlacementEnv(problem, "xwch")
     config = {"env_id": "ASLA-GrapheneMini-v0", "evaluator": "xwch", "gradient_steps": 1, "warmup_episodes": 2}
     configs = [SearchConfig(**config, batch_size=batch_size, seed=seed) for seed in range(members)]
-    ensemble_module.make_env = lambda _: env  # type: ignore[assignment]  # a sheet that has no id
+    ensemble_module.make_env = lambda *_: env  # type: ignore[assignment]  # a sheet that has no id
     ensemble = Ensemble(configs, device)
     for _ in range(4):
         ensemble.round()

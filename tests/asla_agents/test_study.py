@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from asla_agents import cli
+from asla_agents import study as study_module
 from asla_agents.callbacks import read_rows
 from asla_agents.study import Study, key_of, rows_of, run_study
 
@@ -50,6 +51,18 @@ def test_there_is_a_row_for_each_restart_of_each_arm(whole):
 
 def test_workers_and_groups_do_not_change_the_rows(whole, tmp_path):
     assert in_order(run_study(STUDY, tmp_path / "rows.jsonl", restarts=3, workers=2, members=2)) == whole
+
+
+def test_a_negative_number_of_processes_for_energies_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`energy_workers` is -1 but must be at least 0"):
+        list(run_study(STUDY, tmp_path / "rows.jsonl", restarts=1, energy_workers=-1))
+
+
+def test_there_are_as_many_processes_for_energies_as_asked_for():
+    with study_module._energy_pool(0) as none, study_module._energy_pool(2) as pool:
+        assert none is None
+        assert pool.submit(os.getpid).result(TIMEOUT) != os.getpid()
+        assert pool._max_workers == 2
 
 
 def test_processes_for_energies_do_not_change_the_rows(whole, tmp_path):

@@ -349,11 +349,18 @@ class Broken(Executor):
         return future
 
 
-def test_what_an_executor_loses_has_no_energy_and_is_not_remembered() -> None:
+def test_an_executor_that_breaks_is_an_error_and_not_an_energy() -> None:
     used = Evaluator(EMT, Broken())
-    (lost,) = used.evaluate_many([WATER], [b"a"])
-    assert lost.error == "BrokenProcessPool: a process was terminated"
+    with pytest.raises(BrokenProcessPool):
+        used.evaluate_many([WATER], [b"a"])
     assert used.evaluate(WATER, b"a") == Evaluator(EMT).evaluate(WATER)
+
+
+def test_a_batch_that_is_not_finite_is_computed_again_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = Evaluator("xwch")
+    monkeypatch.setattr(used, "_batch", lambda positions, structure: [1.0, np.inf])
+    expected = [Evaluator("xwch").evaluate(atoms) for atoms in sheets(2)]
+    assert used.evaluate_many(sheets(2), [b"a", b"b"]) == expected
 
 
 # Copies.
