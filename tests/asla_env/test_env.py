@@ -20,6 +20,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 from asla_env import IDS, AtomPlacementEnv, Evaluator, Grid, Problem
 from asla_env.action import action_mask
+from asla_env.evaluator import Evaluation
 from asla_env.problems import PROBLEMS, grain_boundary, graphene
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "graphene.json"
@@ -361,6 +362,39 @@ def test_a_step_before_the_first_reset_or_after_the_end_asks_for_a_reset() -> No
 
 
 # Rewards
+
+
+def test_only_a_legal_last_action_completes_a_structure() -> None:
+    env = AtomPlacementEnv(row(), answering(-10.0))
+    assert env.completed_by(3) is None  # before the first episode
+    env.reset()
+    assert env.completed_by(3) is None  # one more atom is to come
+    env.step(np.int64(3))
+    assert env.completed_by(0) is None  # where the template is
+    assert env.completed_by(-1) is None
+    structure = env.completed_by(6)
+    assert structure is not None
+    np.testing.assert_array_equal(structure[0].positions, env.problem.structure([3, 6]).positions)
+    assert structure[1] == env.problem.canonical_key([3, 6])
+    assert env.placed == (3,)
+
+
+def test_an_energy_computed_elsewhere_is_taken_as_it_is() -> None:
+    env = AtomPlacementEnv(row(), answering(-10.0))  # which can answer for the reference alone
+    env.reset()
+    env.step(np.int64(3))
+    _, reward, terminated, _, info = env.step(np.int64(6), Evaluation(-8.0, None))
+    assert (terminated, info["energy"], info["calculator_error"]) == (True, -8.0, None)
+    assert reward == pytest.approx(0.8)
+    assert env.evaluator.n_computed == 1
+
+
+def test_a_failure_elsewhere_counts_the_penalty() -> None:
+    env = AtomPlacementEnv(row(), answering(-10.0), penalty=7.0)
+    env.reset()
+    env.step(np.int64(3))
+    info = env.step(np.int64(6), Evaluation(np.nan, "it broke"))[-1]
+    assert (info["energy"], info["calculator_error"]) == (4.0, "it broke")
 
 
 @pytest.mark.parametrize(
