@@ -361,7 +361,7 @@ def test_a_step_before_the_first_reset_or_after_the_end_asks_for_a_reset() -> No
         build(env, 3, 6)
 
 
-# Rewards
+# Energies computed elsewhere
 
 
 def test_only_a_legal_last_action_completes_a_structure() -> None:
@@ -395,6 +395,9 @@ def test_a_failure_elsewhere_counts_the_penalty() -> None:
     env.step(np.int64(3))
     info = env.step(np.int64(6), Evaluation(np.nan, "it broke"))[-1]
     assert (info["energy"], info["calculator_error"]) == (4.0, "it broke")
+
+
+# Rewards
 
 
 @pytest.mark.parametrize(
