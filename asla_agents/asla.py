@@ -21,6 +21,7 @@ from asla_agents.checks import check_settings, problem_of, representation_class
 from asla_agents.drawing import Representation
 from asla_agents.exploration import Exploration, greedy
 from asla_agents.explorer import BestBuild, Explorer
+from asla_agents.imagination import Imagination, ImaginationSettings
 from asla_agents.memory import release_free_memory
 from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.randomness import torch_seeded
@@ -53,6 +54,8 @@ class ASLA(DQN):
         Settings of the representation.
     network_kwargs
         Settings of the `QMapNetwork`.
+    state_value
+        Whether a value of the unfinished structure is learned beside the Q-map; see `QMapNetwork`.
     learning_rate
         Of the Adam optimiser.
     batch_size, gradient_steps
@@ -70,6 +73,8 @@ class ASLA(DQN):
         Whether samples are shown under random symmetries of the problem.
     max_grad_norm
         The gradient's norm is clipped to this.
+    imagination
+        Whether and how builds are imagined, and judged by a local energy model, before one of them is paid for.
     stats_window_size, tensorboard_log, verbose, seed, device
         As in every algorithm of Stable-Baselines3.
     policy_kwargs
@@ -97,6 +102,7 @@ class ASLA(DQN):
         representation: str | type[Representation] = "gaussian",
         representation_kwargs: dict[str, Any] | None = None,
         network_kwargs: dict[str, Any] | None = None,
+        state_value: bool = True,
         learning_rate: float | Schedule = 1e-3,
         batch_size: int = 32,
         gradient_steps: int = 3,
@@ -106,6 +112,7 @@ class ASLA(DQN):
         replay: ReplaySettings = _REPLAY,
         augment: bool = True,
         max_grad_norm: float = 10.0,
+        imagination: ImaginationSettings | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,
@@ -122,7 +129,7 @@ class ASLA(DQN):
         super().__init__(known_as, env, learning_rate, buffer_size=1, _init_setup_model=False, **theirs)
         self.representation = representation
         self.representation_kwargs = representation_kwargs or {}
-        self.network_kwargs = network_kwargs or {}
+        self.network_kwargs = {"state_value": state_value, **(network_kwargs or {})}
         self._explore: dict[str, Any] = {
             "exploration": exploration,
             "replay": replay,
@@ -130,7 +137,9 @@ class ASLA(DQN):
             "patience": patience,
             "augment": augment,
         }
+        self._imagine = imagination
         self._build: list[int] = []
+        self._plan: list[int] = []  # what is left of an imagined build
         check_settings(self)
         if _init_setup_model:
             self._setup_model()
@@ -154,6 +163,7 @@ class ASLA(DQN):
                 "network_kwargs": self.network_kwargs,
             }
             self.explorer = Explorer(self.problem, **self._explore, seed=self.seed)
+            self.imagination = Imagination(self.explorer, self._imagine) if self._imagine else None
         with torch_seeded(self.seed):
             super()._setup_model()
 
@@ -191,7 +201,7 @@ class ASLA(DQN):
             raise ValueError("`env` has another problem but must have the one that the agent was made for")
         env.env_method("check_reference")
         if reset_num_timesteps or self._last_obs is None:  # the environment, which starts a new build
-            self._build = []
+            self._build, self._plan = [], []
         callbacks = [ProgressBar(total_episodes)] * progress_bar + as_list(callback)
         steps = total_episodes * self.problem.n_to_place
         _, callback = self._setup_learn(steps, callbacks, reset_num_timesteps or not self.num_timesteps, tb_log_name)
@@ -260,9 +270,10 @@ class ASLA(DQN):
         if action_masks is None:
             action_masks = np.array([action_mask(placed_sites(image, self.problem), self.problem) for image in images])
         masks = np.asarray(action_masks).reshape(len(images), -1).astype(bool)
+        policy = cast(QMapPolicy, self.policy)
         actions = [
             greedy(q, mask) if deterministic else self.explorer.choose(placed_sites(image, self.problem), q, mask)
-            for image, q, mask in zip(images, self.q_values(images), masks, strict=True)
+            for image, q, mask in zip(images, policy.advantages(images), masks, strict=True)
         ]
         return np.array(actions).reshape(batch_shape), state
 
@@ -333,7 +344,12 @@ class ASLA(DQN):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Choose the next placement: any legal one while warming up."""
         masks = np.array(self._vec_env.env_method("action_masks")).astype(bool)
-        if self.explorer.is_warming_up:
+        if self.imagination is not None and not self._build:
+            policy = cast(QMapPolicy, self.policy)
+            self._plan = self.imagination.plan(policy.advantages, policy.features_extractor)
+        if self._plan:
+            actions = np.array([self._plan.pop(0)])
+        elif self.explorer.is_warming_up:
             actions = np.array([self.explorer.choose_any(mask) for mask in masks])
         else:
             actions, _ = self.predict(np.asarray(self._last_obs), action_masks=masks)

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from asla_agents.exploration import Exploration
+from asla_agents.imagination import ImaginationSettings
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import REPRESENTATIONS
 from asla_env import IDS, calculators
@@ -23,6 +24,8 @@ class SearchConfig(BaseModel):
     """Name of the representation."""
     representation_kwargs: dict[str, Any] = {}
     """Settings of the representation."""
+    state_value: bool = True
+    """Whether a value of the unfinished structure is learned beside the Q-map; the agent of the paper has none."""
     episodes: int = Field(default=1000, ge=1)
     """Episodes, each one energy."""
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -46,6 +49,9 @@ class SearchConfig(BaseModel):
     """The modified ε-greedy policy."""
     replay: ReplaySettings = ReplaySettings()
     """How batches are drawn and energies become targets."""
+    imagination: ImaginationSettings | None = None
+    """Whether and how builds are imagined, and judged by a local energy model, before one of them is paid for; not in
+    the paper."""
 
     @field_validator("env_id")
     @classmethod

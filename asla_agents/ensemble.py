@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from asla_agents.config import SearchConfig
 from asla_agents.explorer import BestBuild, Explorer
+from asla_agents.imagination import Imagination
 from asla_agents.memory import release_free_memory
 from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.randomness import torch_seeded
@@ -25,7 +26,7 @@ from asla_agents.training import make_env
 from asla_env.env import AtomPlacementEnv
 from asla_env.evaluator import Evaluation
 
-_SHARED = ("env_id", "evaluator", "representation", "batch_size", "gradient_steps")
+_SHARED = ("env_id", "evaluator", "representation", "state_value", "batch_size", "gradient_steps")
 _ROUNDS_BETWEEN_RELEASES = 20
 
 
@@ -120,10 +121,10 @@ class Ensemble:
         for member in self._members:
             member.begin()
         while any(member.is_building for member in self._members):
-            q_values = self._q_values()
+            advantages = self._advantages()
             for i, member in enumerate(self._members):
                 if member.is_building:
-                    member.place(q_values if q_values is None else q_values[i])
+                    member.place(advantages if advantages is None else advantages[i])
         self._evaluate()
 
     def _evaluate(self) -> None:
@@ -136,13 +137,13 @@ class Ensemble:
             for member, evaluation in zip(members, evaluations, strict=True):
                 member.finish(evaluation)
 
-    def _q_values(self) -> NDArray[np.floating] | None:
-        """Q-values for the structures as they are, shape (member, actions); None if nobody asks for them."""
-        if all(member.explorer.is_warming_up for member in self._members):
+    def _advantages(self) -> NDArray[np.floating] | None:
+        """What speaks for each placement now, shape (member, actions); None if nobody asks for it."""
+        if not any(member.asks for member in self._members):
             return None
         images = torch.as_tensor(np.array([[member.image] for member in self._members]), device=self.device)
-        q_values: NDArray[np.floating] = self._stack.q_values(images)[:, 0].cpu().numpy()
-        return q_values
+        advantages: NDArray[np.floating] = self._stack.advantages(images)[:, 0].cpu().numpy()
+        return advantages
 
     def learn(self) -> None:
         """Start afresh what is stuck, and train the others."""
@@ -185,6 +186,8 @@ class _Member:
             seed=config.seed,
         )
         self.policy = self._new_policy(config.seed)
+        self._imagination = Imagination(self.explorer, config.imagination) if config.imagination else None
+        self._plan: list[int] = []  # what is left of an imagined build
         self._energies: list[float] = []
         self._found_at: int | None = None
         self.is_building = False
@@ -197,18 +200,27 @@ class _Member:
         stopped = self.config.stop_on_success and self._found_at is not None
         return stopped or len(self._energies) >= self.config.episodes
 
+    @property
+    def asks(self) -> bool:
+        """Whether the network is to say where the next atom goes."""
+        return self.is_building and not self._plan and not self.explorer.is_warming_up
+
     def begin(self) -> None:
         """Begin a structure."""
         self.image, info = self.env.reset()
         self._legal = info["action_mask"].astype(bool)
         self.is_building = True
+        if self._imagination is not None:
+            self._plan = self._imagination.plan(self.policy.advantages, self.policy.features_extractor)
 
-    def place(self, q_values: NDArray[np.floating] | None) -> None:
+    def place(self, advantages: NDArray[np.floating] | None) -> None:
         """Place the next atom; if the structure is finished with it, wait for its energy."""
-        if q_values is None or self.explorer.is_warming_up:
+        if self._plan:
+            action = self._plan.pop(0)
+        elif advantages is None or self.explorer.is_warming_up:
             action = self.explorer.choose_any(self._legal)
         else:
-            action = self.explorer.choose(self.env.placed, q_values, self._legal)
+            action = self.explorer.choose(self.env.placed, advantages, self._legal)
         self.finished = self.env.completed_by(action)
         if self.finished is None:
             self._step(action)
@@ -256,6 +268,7 @@ class _Member:
                 self.env.problem.grid,
                 REPRESENTATIONS[self.config.representation],
                 self.config.representation_kwargs,
+                network_kwargs={"state_value": self.config.state_value},
             )
         return policy.to(self._device)
 

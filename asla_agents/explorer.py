@@ -104,7 +104,13 @@ class Explorer:
         """Choose any legal action, of shape (actions,)."""
         return int(self.rng.choice(np.flatnonzero(legal)))
 
-    def choose(self, placed: ArrayLike, q_values: NDArray[np.floating], legal: NDArray[np.bool_]) -> int:
+    def choose(
+        self,
+        placed: ArrayLike,
+        q_values: NDArray[np.floating],
+        legal: NDArray[np.bool_],
+        exploration: Exploration | None = None,
+    ) -> int:
         """Choose an action by the modified ε-greedy policy, after the penalty for what was visited before.
 
         Parameters
@@ -112,12 +118,16 @@ class Explorer:
         placed
             Actions that made the structure so far, in any order.
         q_values, legal
-            Q-value and whether it is legal of each action, shape (actions,); the former is changed.
+            Q-value, or what of it differs between actions, and whether it is legal of each action, shape (actions,);
+            the former is changed.
+        exploration
+            The policy's probabilities, if not those of the search.
         """
         actions = np.flatnonzero(legal)
         visits = self.builds.visits(placed, actions)
-        q_values[actions] -= self.exploration.visit_penalty * np.log1p(visits)
-        return choose(q_values, legal, self.exploration, self.rng)
+        exploration = exploration or self.exploration
+        q_values[actions] -= exploration.visit_penalty * np.log1p(visits)
+        return choose(q_values, legal, exploration, self.rng)
 
     def add(self, placed: Sequence[int], info: dict[str, Any], policy: nn.Module) -> None:
         """Remember a build.

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
 
+import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
@@ -23,6 +25,11 @@ class QMapNetwork(nn.Module):
 
     With one channel in, one species out and the defaults it has 49,531 weights (section II of the paper).
 
+    With a state value, the Q-value of a placement is a value of the structure before it, the same for all placements,
+    plus an advantage, as in a duelling network (Wang et al., arXiv:1511.06581). The state's value is a sum over its
+    atoms, each seen with its surroundings. Without it, all that the other atoms do to the energy of a build is noise in
+    the target of a placement.
+
     Parameters
     ----------
     grid
@@ -38,7 +45,9 @@ class QMapNetwork(nn.Module):
     activation_fn
         Module between the layers.
     head
-        ``"linear"``, or ``"tanh"`` to bound the Q-values to (-1, 1).
+        ``"linear"``, or ``"tanh"`` to bound the Q-values, without a state value, to (-1, 1).
+    state_value
+        Whether there is a state value.
 
     Raises
     ------
@@ -55,6 +64,7 @@ class QMapNetwork(nn.Module):
         kernel_size: int = 15,
         activation_fn: type[nn.Module] = nn.LeakyReLU,
         head: str = "linear",
+        state_value: bool = False,
     ) -> None:
         super().__init__()
         if head not in HEADS:
@@ -65,14 +75,30 @@ class QMapNetwork(nn.Module):
         for before, after in pairwise(widths):
             layers += [Convolution(before, after, kernel_size, grid), activation_fn()]
         self.layers = nn.Sequential(*layers[:-1], HEADS[head]())
+        self.contributions = Convolution(widths[-2], n_species, kernel_size, grid) if state_value else None
+        if self.contributions is not None:
+            with torch.no_grad():
+                self.contributions.weight.mul_(0.1)  # dozens of atoms are summed: start near zero
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images (..., batch, channels, x, y[, z]) to Q-values (..., batch, species, x, y[, z])."""
-        q_map: Tensor = self.layers(self._inside(images))  # [x, y, species, ..., batch]
+    def forward(self, images: Tensor, observations: Tensor | None = None) -> Tensor:
+        """Q-values of all placements, shape (..., batch, species, x, y[, z]).
+
+        Parameters
+        ----------
+        images
+            Drawn structures, shape (..., batch, channels, x, y[, z]).
+        observations
+            One-hot images of the same structures, shape (..., batch, species, x, y[, z]), for the state value, which is
+            left out if they are not given: the advantages are enough to choose between placements.
+        """
+        hidden = self.layers[:-2](self._inside(images))
+        q_map: Tensor = self.layers[-2:](hidden)  # [x, y, species, ..., batch]
+        if observations is not None:
+            q_map = q_map + self._state_value(hidden, observations)
         n = self._ndim
         return q_map.movedim((n, *range(n)), tuple(range(-n - 1, 0)))
 
-    def at(self, images: Tensor, actions: Tensor) -> Tensor:
+    def at(self, images: Tensor, actions: Tensor, observations: Tensor | None = None) -> Tensor:
         """Q-values of a few actions of each image, shape (..., batch, n), as training needs them.
 
         The last layer, with its head, is computed for these alone, which saves a third of the time.
@@ -83,11 +109,22 @@ class QMapNetwork(nn.Module):
             Shape (..., batch, channels, x, y[, z]).
         actions
             Indices ``species * n_pixels + pixel``, shape (..., batch, n).
+        observations
+            As for `forward`.
         """
         hidden, last, head = self.layers[:-2](self._inside(images)), cast(Convolution, self.layers[-2]), self.layers[-1]
         species, pixels = actions // self._n_pixels, actions % self._n_pixels
         q_values: Tensor = head(last.at(hidden, pixels)).gather(-1, species.unsqueeze(-1)).squeeze(-1)
+        if observations is not None:
+            q_values = q_values + self._state_value(hidden, observations)[..., None]
         return q_values
+
+    def _state_value(self, hidden: Tensor, observations: Tensor) -> Tensor:
+        """Sum of the atoms' contributions, shape (..., batch), from the last hidden layer; 0 without a state value."""
+        if self.contributions is None:
+            return hidden.new_zeros(())
+        contributions: Tensor = self.contributions(hidden) * self._inside(observations).to(hidden.dtype)
+        return contributions.sum(tuple(range(self._ndim + 1)))
 
     def _inside(self, images: Tensor) -> Tensor:
         """Order the axes of images (..., batch, channels, x, y[, z]) as (x, y[, z], channels, ..., batch)."""
@@ -159,12 +196,27 @@ class QMapPolicy(BasePolicy):
 
     def q_map(self, observations: Tensor) -> Tensor:
         """Map one-hot images to Q-values, both (batch, species, x, y[, z])."""
-        q_values: Tensor = self.network(self.features_extractor.image(observations))
+        images = self.features_extractor.image(observations)
+        q_values: Tensor = self.network(images, observations)
         return q_values
+
+    def advantages(self, images: NDArray[Any]) -> NDArray[np.floating]:
+        """Q-values of all actions but for the state's, shape (batch, actions): enough to choose between them.
+
+        Parameters
+        ----------
+        images
+            One-hot images, shape (batch, species, x, y[, z]).
+        """
+        self.set_training_mode(False)
+        with torch.no_grad():
+            drawn = self.features_extractor.image(torch.as_tensor(images, device=self.device))
+            advantages: NDArray[np.floating] = self.network(drawn).flatten(1).cpu().numpy()
+        return advantages
 
     def q_at(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Q-values of actions (batch, n) on one-hot images (batch, species, x, y[, z]), shape (batch, n)."""
-        return self.network.at(self.features_extractor.image(observations), actions)
+        return self.network.at(self.features_extractor.image(observations), actions, observations)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Q-values of all actions, shape (batch, actions), of one-hot images (batch, species, x, y[, z])."""

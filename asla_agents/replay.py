@@ -37,10 +37,13 @@ class ReplaySettings:
     n_best, n_latest
         How many builds these are; of builds of the same structure only the first counts among the best.
     window_episodes, window_quantile
-        The map from energy to target is linear, +1 at the lowest energy so far and -1 at this quantile of the energies
-        of so many latest builds and above.
+        The map from energy to target is linear, +1 at the lowest energy so far, 0 at this quantile of the energies of
+        so many latest builds, and -1 as far above it and further.
     minimum_window
         The two are at least this many eV per placed atom apart.
+    late_exponent
+        How much placements near the end of a build are preferred, where its energy says most about each of them: of n
+        the one with ``floor(n u**late_exponent)`` more to come is drawn, with u uniform in [0, 1); 1 prefers none.
     spillover
         Weight in the loss of the neighbours of the pixel where the atom went; they share its target.
     shuffled_share
@@ -56,6 +59,7 @@ class ReplaySettings:
     window_episodes: int = 100
     window_quantile: float = 0.5
     minimum_window: float = 0.2
+    late_exponent: float = 3.0
     spillover: float = 1.0
     shuffled_share: float = 1.0
 
@@ -72,6 +76,8 @@ class ReplaySettings:
                 raise ValueError(f"`{name}` is {getattr(self, name)} but must be at least 1")
         if not 0 < self.minimum_window < np.inf:
             raise ValueError(f"`minimum_window` is {self.minimum_window} eV but must be positive and finite")
+        if not 1 <= self.late_exponent < np.inf:
+            raise ValueError(f"`late_exponent` is {self.late_exponent} but must be finite and at least 1")
 
 
 class BuildReplay:
@@ -168,7 +174,7 @@ class BuildReplay:
         typical = float(np.quantile(finite[-self.settings.window_episodes :], self.settings.window_quantile))
         lowest = float(finite.min())
         window = max(typical - lowest, self.settings.minimum_window * self._problem.n_to_place)
-        return np.clip(1 - 2 * (energies - lowest) / window, -1, 1)
+        return np.clip(1 - (energies - lowest) / window, -1, 1)
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> Batch:
         """Draw placements from the best, the latest and all builds, each under a random symmetry."""
@@ -187,12 +193,34 @@ class BuildReplay:
         shape = (batch_size, len(self._problem.species), *self._problem.grid.shape)
         return Batch(images.reshape(shape), np.maximum(placements, 0), weights, self.targets(lowest))
 
+    def sample_finished(
+        self, batch_size: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Draw finished builds as `sample` does, each under a random symmetry.
+
+        Returns
+        -------
+        tuple
+            Sites of the placed atoms, shape (builds, atoms), and energies in eV, shape (builds,); builds that came to
+            a dead end are left out.
+        """
+        drawn = self._draw_builds(batch_size, rng)
+        builds = [build for build in drawn if len(self._sites[build]) == self._problem.n_to_place]
+        maps = self._maps[rng.integers(len(self._maps), size=len(builds))]
+        placed = [site_map[self._sites[build]] for build, site_map in zip(builds, maps, strict=True)]
+        return np.array(placed, dtype=np.int64).reshape(-1, self._problem.n_to_place), self.energies[builds]
+
+    def beside(self, site: int) -> NDArray[np.int64]:
+        """Sites one pixel away along each axis."""
+        neighbours = self._neighbours[site]
+        return np.asarray(neighbours[neighbours >= 0])
+
     def _draw_placement(
         self, build: int, site_map: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], int, NDArray[np.bool_]]:
         """Sites of an unfinished structure on the way to a build, the next placement, and which builds have both."""
         placed = self._sites[build]
-        step = int(rng.integers(len(placed)))
+        step = len(placed) - 1 - int(len(placed) * rng.random() ** self.settings.late_exponent)
         if rng.random() < self.settings.shuffled_share:
             atoms = self._shuffled(placed, rng)
         else:

@@ -34,8 +34,8 @@ class PolicyStack:
             owner, _, leaf = name.rpartition(".")
             setattr(self._network.get_submodule(owner), leaf, nn.Parameter(weights))
 
-    def q_values(self, observations: Tensor) -> Tensor:
-        """Q-values of all actions, shape (member, batch, actions), without gradients.
+    def advantages(self, observations: Tensor) -> Tensor:
+        """Q-values of all actions but for the state's, shape (member, batch, actions), without gradients.
 
         Parameters
         ----------
@@ -45,8 +45,8 @@ class PolicyStack:
         self._draw.eval()
         with torch.no_grad():
             images, _ = self._drawn(self._drawing_states, observations)
-            q_map: Tensor = self._network(images)
-        return q_map.flatten(2)
+            advantages: Tensor = self._network(images)
+        return advantages.flatten(2)
 
     def q_at(self, members: Sequence[int], observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Q-values of actions and the penalties of the loss, of some members, to learn from.
@@ -75,7 +75,7 @@ class PolicyStack:
             if not values.requires_grad:
                 self._drawing_states[name][list(members)] = values
         network_states = {f"network.{name}": values for name, values in network_states.items()}
-        return functional_call(_At(self._network), network_states, (images, actions)), penalties
+        return functional_call(_At(self._network), network_states, (images, actions, observations)), penalties
 
     def _drawn(self, states: State, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Images (member, batch, channels, x, y[, z]) and penalties (member,)."""
@@ -124,9 +124,9 @@ class _At(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor, actions: Tensor) -> Tensor:
+    def forward(self, images: Tensor, actions: Tensor, observations: Tensor) -> Tensor:
         """Q-values of actions (..., batch, n)."""
-        return self.network.at(images, actions)
+        return self.network.at(images, actions, observations)
 
 
 def _stack(modules: Sequence[nn.Module]) -> State:

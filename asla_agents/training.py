@@ -140,6 +140,7 @@ def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
         env,
         representation=config.representation,
         representation_kwargs=config.representation_kwargs,
+        state_value=config.state_value,
         learning_rate=config.learning_rate,
         batch_size=config.batch_size,
         gradient_steps=config.gradient_steps,
@@ -148,6 +149,7 @@ def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
         patience=config.patience,
         exploration=config.exploration,
         replay=config.replay,
+        imagination=config.imagination,
         seed=config.seed,
     )
 

@@ -87,16 +87,9 @@ class ActionMask:
             self._near[:] = self._problem.maximum_distance is None
         self._left[species] -= 1
         self._blocked[:, pixel] = True
-        symbol, distances = self._problem.species[species], self._distances_from(pixel)
+        symbol, distances = self._problem.species[species], self._problem.distances_from(pixel)
         self._keep_off(symbol, distances)
         self._hold_on(symbol, distances)
-
-    def _distances_from(self, pixel: int) -> NDArray[np.float64]:
-        """Distances in Å, shape (n_pixels,), from a pixel to every pixel."""
-        shape = self._problem.grid.shape
-        index = np.unravel_index(pixel, shape)
-        window = tuple(slice(n - 1 - i, 2 * n - 1 - i) for n, i in zip(shape, index, strict=True))
-        return np.ravel(self._problem.pixel_distances[window])
 
     def _keep_off(self, symbol: str, distances: NDArray[np.float64]) -> None:
         """Block the pixels that are too close to an atom at these distances from the pixels."""

@@ -168,6 +168,13 @@ class Problem:
         lengths = self._lengths(np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1))
         return lengths.reshape([2 * n - 1 for n in self.grid.shape])
 
+    def distances_from(self, pixel: int) -> NDArray[np.float64]:
+        """Distances in Å, shape (n_pixels,), from a pixel to the nearest image of every pixel."""
+        shape = self.grid.shape
+        index = np.unravel_index(pixel, shape)
+        window = tuple(slice(n - 1 - i, 2 * n - 1 - i) for n, i in zip(shape, index, strict=True))
+        return np.ravel(self.pixel_distances[window])
+
     def radii(self) -> NDArray[np.float64]:
         """Covalent radii in Å, shape (species,)."""
         return np.array([covalent_radii[atomic_numbers[symbol]] for symbol in self.species])

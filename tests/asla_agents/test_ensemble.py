@@ -49,7 +49,7 @@ def single(config: SearchConfig) -> tuple[np.ndarray, float, dict[str, torch.Ten
 
 @pytest.mark.parametrize("representation", list(REPRESENTATIONS))
 def test_a_member_goes_as_the_single_search_of_its_settings(representation):
-    configs = [make_config(representation=representation, seed=seed, episodes=10) for seed in (1, 3)]
+    configs = [make_config(representation=representation, seed=seed, episodes=7) for seed in (1, 3)]
     config = configs[1]  # after more episodes, rounding would tell the searches apart
     (alone,) = results([config])
     among_others = results(configs)[1]

@@ -185,6 +185,61 @@ def test_representation_and_network_are_trained_as_one():
     assert "features_extractor.coefficients" in changed
 
 
+# The value of the state
+
+
+DUELLING = {**SMALL, "state_value": True}
+
+
+def test_q_values_are_advantages_and_a_sum_over_the_atoms():
+    torch.manual_seed(0)
+    network, images, atoms = QMapNetwork(GRID, 2, 2, **DUELLING), torch.rand(3, 2, 7, 6), random_images(n_species=2)
+    contributions = copy.deepcopy(network)
+    contributions.layers[-2].load_state_dict(network.contributions.state_dict())
+    sums = torch.stack([contributions(images)[i][atoms[i].bool()].sum() for i in range(3)])
+    assert sums.abs().min() > 1e-4
+    torch.testing.assert_close(network(images, atoms), network(images) + sums.view(3, 1, 1, 1))
+
+
+def test_a_state_value_adds_one_kernel_for_each_hidden_channel_and_species():
+    plain, duelling = QMapNetwork(GRID, 1, 2, **SMALL), QMapNetwork(GRID, 1, 2, **DUELLING)
+    assert n_weights(duelling) - n_weights(plain) == 2 * (4 * 5 * 5 + 1)
+
+
+def test_a_structure_without_atoms_has_no_state_value():
+    network, images = QMapNetwork(GRID, **DUELLING), torch.rand(3, 1, 7, 6)
+    assert torch.equal(network(images, torch.zeros(3, 1, 7, 6)), network(images))
+
+
+def test_the_policy_chooses_by_advantages_and_learns_q_values():
+    policy = make_policy(n_species=2, network_kwargs=DUELLING)
+    images, actions = random_images(n_species=2), torch.tensor([[0, 50], [41, 83], [7, 8]])
+    q_values = policy(images)
+    torch.testing.assert_close(policy.q_at(images, actions), q_values.gather(1, actions))
+    values = q_values.detach().numpy() - policy.advantages(images)
+    np.testing.assert_allclose(values, np.broadcast_to(values[:, :1], values.shape), atol=1e-6)
+    assert np.abs(values).min() > 1e-4
+
+
+def test_without_a_state_value_advantages_are_q_values():
+    policy, images = make_policy(), random_images()
+    np.testing.assert_allclose(policy(images).detach(), policy.advantages(images), atol=1e-5)
+
+
+def test_what_the_atoms_bring_is_learned_by_the_state_value():
+    """Targets that count the atoms of the structure say nothing of the placements."""
+    policy, rng = make_policy(network_kwargs=DUELLING), np.random.default_rng(0)
+    images = torch.as_tensor(rng.random((64, 1, 7, 6)) < 0.2).to(torch.int8)
+    actions, targets = torch.as_tensor(rng.integers(42, size=(64, 1))), images.sum((1, 2, 3)) / 8 - 1
+    for _ in range(300):
+        loss = (policy.q_at(images, actions)[:, 0] - targets).square().mean()
+        policy.optimizer.zero_grad()
+        loss.backward()
+        policy.optimizer.step()
+    values = policy(images).detach().numpy()[:, 0] - policy.advantages(images)[:, 0]
+    assert np.corrcoef(values, targets)[0, 1] > 0.8
+
+
 def test_the_optimiser_takes_its_settings():
     policy = make_policy(optimizer_class=torch.optim.SGD, optimizer_kwargs={"momentum": 0.5})
     assert isinstance(policy.optimizer, torch.optim.SGD)
@@ -217,7 +272,7 @@ def test_a_target_network_that_follows_gives_its_own_q_values():
     target = copy.deepcopy(policy)
     with torch.no_grad():
         target(images)
-        for parameter in target.network.parameters():
+        for parameter in target.parameters():
             parameter.data.zero_()
         assert not target(images).any()
         assert policy(images).any()

@@ -27,6 +27,7 @@ SETTINGS = ReplaySettings(
     minimum_window=0.2,
     spillover=0.5,
     shuffled_share=0.0,
+    late_exponent=1.0,
 )
 
 
@@ -114,24 +115,24 @@ def subsets(sites) -> list[frozenset[int]]:
 @pytest.mark.parametrize(("quantile", "highest"), [(0.5, 4), (0.75, 6), (1.0, 8)])
 def test_targets_run_from_the_lowest_energy_to_a_quantile_of_the_latest_builds(quantile, highest):
     replay = with_energies([100, 100, 100, -4, 6, 0, 8, 4], window_quantile=quantile)  # the latest five count
-    energies = np.array([-4, (highest - 4) / 2, highest, highest + 0.5, 100])
-    np.testing.assert_allclose(replay.targets(energies), [1, 0, -1, -1, -1])
+    energies = np.array([-4, (highest - 4) / 2, highest, 2 * highest + 4, 200])
+    np.testing.assert_allclose(replay.targets(energies), [1, 0.5, 0, -1, -1])
 
 
 def test_the_lowest_energy_counts_however_long_ago_it_was():
     replay = with_energies([-10, *[0.0] * 20])
-    np.testing.assert_allclose(replay.targets(np.array([-10.0, -5.0, 0.0])), [1, 0, -1])
+    np.testing.assert_allclose(replay.targets(np.array([-10.0, -5.0, 0.0, 5.0, 10.0])), [1, 0.5, 0, -0.5, -1])
 
 
 def test_the_window_is_at_least_its_minimum_for_each_placed_atom():
     replay = with_energies([3.0, 3.1, 3.2], minimum_window=0.5)  # three atoms: 1.5 eV
-    np.testing.assert_allclose(replay.targets(np.array([3.0, 3.75, 4.5, 5.0])), [1, 0, -1, -1])
+    np.testing.assert_allclose(replay.targets(np.array([3.0, 3.75, 4.5, 6.0, 7.0])), [1, 0.5, 0, -1, -1])
 
 
 @pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
 def test_a_build_without_an_energy_is_worth_the_least_and_does_not_move_the_window(nothing):
     replay = with_energies([0.0, 10.0, 10.0, nothing, nothing, nothing, nothing, nothing])
-    np.testing.assert_allclose(replay.targets(np.array([0.0, 5.0, 10.0, np.inf])), [1, 0, -1, -1])
+    np.testing.assert_allclose(replay.targets(np.array([0.0, 5.0, 10.0, np.inf])), [1, 0.5, 0, -1])
     assert np.isinf(replay.energies[3:]).all()
 
 
@@ -161,7 +162,7 @@ def test_the_target_is_the_lowest_energy_that_was_reached_through_the_structure(
     replay.add([39, 26, 40], 8.0)
     found = targets_by_structure(replay, PROBLEM)
     assert found[frozenset([1])] == found[frozenset([1, 9])] == found[frozenset([1, 9, 20])] == {1.0}
-    assert found[frozenset([1, 9, 33])] == found[frozenset([1, 26])] == found[frozenset([39])] == {-1.0}
+    assert found[frozenset([1, 9, 33])] == found[frozenset([1, 26])] == found[frozenset([39])] == {0.0}
 
 
 @every_problem
@@ -181,7 +182,7 @@ def test_the_order_of_the_atoms_does_not_matter(problem):
 def test_mirror_builds_share_their_energies_if_symmetries_are_given(problem):
     placed = random_build(problem, np.random.default_rng(3))
     assert set(mirrored(placed, problem)) != set(placed)
-    for symmetric, expected in ((True, {1.0}), (False, {-1.0, 1.0})):
+    for symmetric, expected in ((True, {1.0}), (False, {0.0, 1.0})):
         replay = make_replay(problem, symmetric, minimum_window=1e-3)
         replay.add(placed, 2.0)
         replay.add(mirrored(placed, problem), 0.0)
@@ -192,11 +193,11 @@ def test_mirror_builds_share_their_energies_if_symmetries_are_given(problem):
 def test_a_better_build_stored_later_raises_the_target():
     replay = with_energies([0.0, 5.0, 5.0])
     replay.add([3, 16, 30], 5.0)
-    assert targets_by_structure(replay, PROBLEM)[frozenset([3, 16])] == {-1.0}
+    assert targets_by_structure(replay, PROBLEM)[frozenset([3, 16])] == {0.0}
     replay.add([3, 16, 41], -5.0)
     found = targets_by_structure(replay, PROBLEM)
     assert found[frozenset([3])] == found[frozenset([3, 16])] == {1.0}
-    assert found[frozenset([3, 16, 30])] == {-1.0}
+    assert found[frozenset([3, 16, 30])] == {0.0}
 
 
 def test_a_worse_build_stored_later_changes_no_energy_reached():
@@ -276,7 +277,7 @@ def test_a_shuffled_sample_has_the_lowest_energy_of_all_builds_with_its_atoms():
     replay.add([7, 19, 31], 8.0)
     found = targets_by_structure(replay, PROBLEM)
     assert found[frozenset([20])] == found[frozenset([9, 20])] == found[frozenset([41])] == {1.0}
-    assert found[frozenset([33])] == found[frozenset([20, 33])] == {-1.0}  # 4 eV, the median
+    assert found[frozenset([33])] == found[frozenset([20, 33])] == {0.0}  # 4 eV, the median
     assert found[frozenset([9])] == {1.0}
 
 
@@ -394,6 +395,22 @@ def test_every_step_and_every_symmetry_is_drawn_as_often():
     np.testing.assert_allclose(counts, 1000, atol=5 * np.sqrt(6000 * 5 / 36))
 
 
+@pytest.mark.parametrize("exponent", [1.0, 3.0])
+def test_placements_near_the_end_of_a_build_are_preferred(exponent):
+    replay = make_replay(symmetric=False, late_exponent=exponent)
+    replay.add([8, 20, 32], 0.0)
+    actions = sampled(replay, 6000).actions[:, 0]
+    shares = [np.mean(actions == action) for action in (32, 20, 8)]
+    up_to = (np.arange(4) / 3) ** (1 / exponent)  # u below which so many placements are to come
+    np.testing.assert_allclose(shares, np.diff(up_to), atol=0.03)
+
+
+@pytest.mark.parametrize("value", [0.5, -1.0, float("nan"), float("inf")])
+def test_the_exponent_must_be_at_least_one(value):
+    with pytest.raises(ValueError, match=f"`late_exponent` is {value} but must be finite and at least 1"):
+        ReplaySettings(late_exponent=value)
+
+
 def test_a_batch_has_its_shares_of_the_best_and_the_latest_builds():
     replay = make_replay(symmetric=False, n_best=2, n_latest=3, best_share=0.5, latest_share=0.3)
     energies = [5.0, 0.0, 4.0, 1.0, *[9.0] * 16]
@@ -469,7 +486,7 @@ def test_counting_starts_at_the_first_build_of_the_lowest_energy_and_clearing_fo
     for energy in (10.0, 30.0, 30.0):
         replay.add([1, 9, 20], energy)
     assert targets_by_structure(replay, PROBLEM)[frozenset([1])] == {1.0}
-    assert replay.targets(np.array([20.0])).tolist() == [0]
+    assert replay.targets(np.array([20.0])).tolist() == [0.5]
 
 
 # Errors

@@ -1,0 +1,164 @@
+"""Imagined builds: legal, new, judged by the model, and the same for single searches and ensembles."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from asla_agents.config import SearchConfig
+from asla_agents.ensemble import Ensemble
+from asla_agents.exploration import Exploration
+from asla_agents.explorer import Explorer
+from asla_agents.imagination import Imagination, ImaginationSettings
+from asla_agents.replay import ReplaySettings
+from asla_agents.representations import Gaussian
+from asla_agents.training import make_env, make_model
+from asla_env.action import ActionMask
+from asla_env.problem import Problem
+from asla_env.problems import graphene_mini, naphthalene
+
+FAST = ImaginationSettings(builds=3, moved=1, first_updates=3, updates=1, batch_size=8)
+MINI = graphene_mini()
+PROBLEMS = {
+    "free origin": MINI,
+    "maximum distance": dataclasses.replace(MINI, maximum_distance=1.3),
+    "two species": naphthalene(),
+}
+
+
+def random_build(problem: Problem, rng: np.random.Generator) -> list[int]:
+    mask, build = ActionMask(problem), []
+    while len(build) < problem.n_to_place:
+        build.append(int(rng.choice(np.flatnonzero(mask.legal))))
+        mask.place(build[-1])
+    return build
+
+
+def make_explorer(problem: Problem = MINI, warmup_episodes: int = 4, builds: int = 4, energies=None) -> Explorer:
+    explorer = Explorer(problem, Exploration(), ReplaySettings(), warmup_episodes, None, augment=True, seed=0)
+    rng = np.random.default_rng(1)
+    for energy in energies or range(builds):
+        explorer.builds.add(random_build(problem, rng), float(energy))
+    return explorer
+
+
+def representation(problem: Problem = MINI) -> Gaussian:
+    return Gaussian(spaces.MultiBinary([len(problem.species), *problem.grid.shape]), problem.grid)
+
+
+def random_q_maps(seed: int = 0):
+    rng = np.random.default_rng(seed)
+    return lambda images: rng.random((len(images), images[0].size))
+
+
+def is_legal(actions: list[int], problem: Problem) -> bool:
+    mask = ActionMask(problem)
+    for action in actions:
+        if not mask.legal[action]:
+            return False
+        mask.place(action)
+    return len(actions) == problem.n_to_place
+
+
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
+def test_a_plan_is_a_whole_legal_build_that_was_not_paid_for(problem):
+    explorer = make_explorer(problem)
+    imagination, q_maps = Imagination(explorer, FAST), random_q_maps()
+    for _ in range(3):
+        plan = imagination.plan(q_maps, representation(problem))
+        assert is_legal(plan, problem)
+        assert explorer.builds.visits(plan[:-1], plan[-1:])[0] == 0
+        explorer.builds.add(plan, 1.0)
+
+
+def test_nothing_is_imagined_while_warming_up():
+    imagination = Imagination(make_explorer(warmup_episodes=5), FAST)
+    assert imagination.plan(random_q_maps(), representation()) == []
+    assert imagination.model is None
+
+
+def test_nothing_is_imagined_where_all_energies_are_the_same():
+    imagination = Imagination(make_explorer(energies=[1.0, 1.0, np.inf, 1.0]), FAST)
+    assert imagination.plan(random_q_maps(), representation()) == []
+
+
+def test_the_build_of_lowest_predicted_energy_is_paid_for():
+    settings = dataclasses.replace(FAST, builds=6, moved=0, noise=1.0)
+    imagination = Imagination(make_explorer(), settings)
+    judged = []
+    imagination.plan(random_q_maps(), representation())  # makes the model
+    predict = imagination.model.energies
+    imagination.model.energies = lambda builds: judged.append((builds, predict(builds))) or judged[-1][1]
+    plan = imagination.plan(random_q_maps(), representation())
+    ((builds, energies),) = judged
+    assert len(builds) == 6
+    assert sorted(plan) == sorted(builds[np.argmin(energies)])
+
+
+def test_moving_atoms_lowers_the_predicted_energy():
+    explorer = make_explorer()
+    imagination = Imagination(explorer, dataclasses.replace(FAST, first_updates=20))
+    imagination.plan(random_q_maps(), representation())
+    build = np.array(random_build(MINI, np.random.default_rng(7)))
+    before = float(imagination.model.energies(build[None])[0])
+    moved, energy = imagination._move(build, before, imagination.model, random_q_maps())
+    assert energy < before
+    assert imagination.model.energies(moved[None])[0] == pytest.approx(energy, abs=1e-3)
+    assert is_legal(imagination._in_legal_order(moved), MINI)
+
+
+def test_moved_atoms_keep_their_species():
+    problem = naphthalene()
+    imagination = Imagination(make_explorer(problem), FAST)
+    imagination.plan(random_q_maps(), representation(problem))
+    build = np.array(random_build(problem, np.random.default_rng(7)))
+    moved, _ = imagination._move(build, np.inf, imagination.model, random_q_maps())
+    np.testing.assert_array_equal(moved // problem.grid.n_pixels, build // problem.grid.n_pixels)
+
+
+def test_a_fresh_start_makes_a_new_model():
+    explorer = make_explorer()
+    imagination = Imagination(explorer, FAST)
+    imagination.plan(random_q_maps(), representation())
+    first = imagination.model
+    imagination.plan(random_q_maps(), representation())
+    assert imagination.model is first
+    explorer.start_afresh()
+    assert imagination.plan(random_q_maps(), representation()) == []  # warming up again
+    for i in range(4):
+        explorer.builds.add(random_build(MINI, np.random.default_rng(i)), float(i))
+    imagination.plan(random_q_maps(), representation())
+    assert imagination.model is not first
+
+
+def test_a_member_of_an_ensemble_goes_as_the_single_search():
+    settings = {"env_id": "ASLA-GrapheneMini-v0", "evaluator": "xwch", "episodes": 6, "warmup_episodes": 3, "seed": 2}
+    config = SearchConfig(**settings, batch_size=8, gradient_steps=1, imagination=FAST)
+    ours = next(Ensemble([config]).run()).energies
+    energies: list[float] = []
+    model = make_model(config, make_env(config))
+    model.learn(
+        6,
+        lambda local, _: energies.extend(i["energy_above_reference"] for i in local["infos"] if "energy" in i) or True,
+    )
+    np.testing.assert_allclose(ours, energies, atol=1e-9)
+    without = next(Ensemble([config.model_copy(update={"imagination": None})]).run()).energies
+    assert np.array_equal(without[:3], ours[:3])
+    assert not np.array_equal(without[3:], ours[3:])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"builds": 0}, "`builds` is 0 but must be at least 1"),
+        ({"batch_size": 0}, "`batch_size` is 0 but must be at least 1"),
+        ({"moved": -1}, "`moved` is -1 but must be at least 0"),
+        ({"updates": -1}, "`updates` is -1 but must be at least 0"),
+        ({"noise": 1.5}, r"`noise` is 1.5 but must lie in \[0, 1\]"),
+        ({"learning_rate": 0.0}, "`learning_rate` is 0.0 but must be positive and finite"),
+    ],
+)
+def test_settings_out_of_range_raise(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ImaginationSettings(**settings)
