@@ -163,7 +163,7 @@ class ASLA(DQN):
                 "network_kwargs": self.network_kwargs,
             }
             self.explorer = Explorer(self.problem, **self._explore, seed=self.seed)
-            self.imagination = Imagination(self.explorer, self._imagine) if self._imagine else None
+            self.imagination = Imagination(self._imagine) if self._imagine else None
         with torch_seeded(self.seed):
             super()._setup_model()
 
@@ -346,7 +346,7 @@ class ASLA(DQN):
         masks = np.array(self._vec_env.env_method("action_masks")).astype(bool)
         if self.imagination is not None and not self._build:
             policy = cast(QMapPolicy, self.policy)
-            self._plan = self.imagination.plan(policy.advantages, policy.features_extractor)
+            self._plan = self.imagination.plan(self.explorer, policy.advantages, policy.features_extractor)
         if self._plan:
             actions = np.array([self._plan.pop(0)])
         elif self.explorer.is_warming_up:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
+from asla_agents.imagination import ImaginationSettings
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.study import Row, Study, missing_restarts, rows_of, run_study
 from asla_agents.success import log_rank, median_episode, n50
@@ -46,6 +47,9 @@ def search_command(
     gradient_steps: Annotated[int, typer.Option(help="Updates after each episode.")] = _SETTINGS[
         "gradient_steps"
     ].default,
+    imagination: Annotated[
+        bool, typer.Option(help="Imagine several builds, judged by a local energy model, before paying for one.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Directory for the results, new or empty.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of the network; more pay off for large grids only.")] = 1,
 ) -> None:
@@ -61,6 +65,7 @@ def search_command(
             stop_on_success=stop_on_success,
             batch_size=batch_size,
             gradient_steps=gradient_steps,
+            imagination=ImaginationSettings() if imagination else None,
         )
         result = search(config, out or _new_directory(config), progress_bar=True)
     except (ValueError, TypeError, OSError, ImportError) as error:

@@ -186,7 +186,7 @@ class _Member:
             seed=config.seed,
         )
         self.policy = self._new_policy(config.seed)
-        self._imagination = Imagination(self.explorer, config.imagination) if config.imagination else None
+        self._imagination = Imagination(config.imagination) if config.imagination else None
         self._plan: list[int] = []  # what is left of an imagined build
         self._energies: list[float] = []
         self._found_at: int | None = None
@@ -211,7 +211,7 @@ class _Member:
         self._legal = info["action_mask"].astype(bool)
         self.is_building = True
         if self._imagination is not None:
-            self._plan = self._imagination.plan(self.policy.advantages, self.policy.features_extractor)
+            self._plan = self._imagination.plan(self.explorer, self.policy.advantages, self.policy.features_extractor)
 
     def place(self, advantages: NDArray[np.floating] | None) -> None:
         """Place the next atom; if the structure is finished with it, wait for its energy."""

@@ -13,9 +13,11 @@ from asla_agents.local_energy import LocalEnergyModel
 from asla_agents.randomness import torch_seeded
 from asla_env.action import ActionMask, action_mask
 from asla_env.observation import one_hot
+from asla_env.problem import Problem
 
 QMaps = Callable[[NDArray[np.int8]], NDArray[np.floating]]
 """Q-values (structures, actions) of one-hot images (structures, species, x, y[, z])."""
+_BEST, _ANYWHERE = 6, 3  # sites by the Q-map and at random that an atom may be moved to
 
 
 @dataclass(frozen=True)
@@ -73,122 +75,131 @@ class Imagination:
 
     Parameters
     ----------
-    explorer
-        The search that it serves: its builds, symmetries, exploration and source of randomness.
     settings
         How it goes about it.
+
+    Attributes
+    ----------
+    model
+        What judges the builds; None before the first.
     """
 
-    def __init__(self, explorer: Explorer, settings: ImaginationSettings) -> None:
+    def __init__(self, settings: ImaginationSettings) -> None:
         self.settings = settings
-        self._explorer = explorer
-        self._problem = explorer.problem
         self.model: LocalEnergyModel | None = None
 
-    def plan(self, q_maps: QMaps, representation: Representation) -> list[int]:
+    def plan(self, explorer: Explorer, q_maps: QMaps, representation: Representation) -> list[int]:
         """Actions of the build to pay for, in a legal order; none while warming up or where no build can be finished.
 
         Parameters
         ----------
+        explorer
+            The search that it serves: its builds, exploration and source of randomness.
         q_maps
             The network's Q-values, or what of them differs between actions.
         representation
             How the network's atoms are drawn, as a start for the model's.
         """
-        if self._explorer.is_warming_up:
+        if explorer.is_warming_up:
             self.model = None  # of the builds before a fresh start
             return []
-        model = self._learned(representation)
-        if model is None:
+        self._learn(explorer, representation)
+        if self.model is None:
             return []
-        builds = self._imagine(q_maps)
+        judged = _Imagined(explorer, self.settings, self.model, q_maps).judged()
+        new = [build for build in judged if not explorer.builds.visits(build[:-1], build[-1:])[0]]
+        return _in_legal_order(new[0], explorer.problem) if new else []
+
+    def _learn(self, explorer: Explorer, representation: Representation) -> None:
+        """Train the model; there is none where all energies are the same."""
+        builds, rng, settings = explorer.builds, explorer.rng, self.settings
+        n_updates = settings.updates
+        if self.model is None:
+            if len(np.unique(builds.energies[np.isfinite(builds.energies)])) < 2:
+                return
+            with torch_seeded(int(rng.integers(2**63))):
+                self.model = LocalEnergyModel(explorer.problem, representation, builds.energies, settings.learning_rate)
+            n_updates = settings.first_updates
+        for _ in range(n_updates):
+            self.model.update(*builds.sample_finished(settings.batch_size, rng))
+
+
+@dataclass(frozen=True)
+class _Imagined:
+    """The builds imagined for one that is paid for."""
+
+    explorer: Explorer
+    settings: ImaginationSettings
+    model: LocalEnergyModel
+    q_maps: QMaps
+
+    def judged(self) -> NDArray[np.int64]:
+        """Sites of finished builds, lowest predicted energy first, shape (builds, atoms)."""
+        builds = self._built()
         if not len(builds):
-            return []
-        energies = model.energies(builds)
+            return builds
+        energies = self.model.energies(builds)
         order = np.argsort(energies, kind="stable")
         builds, energies = builds[order], energies[order]
         for i in range(min(self.settings.moved, len(builds))):
-            builds[i], energies[i] = self._move(builds[i], energies[i], model, q_maps)
-        new = [build for build in builds[np.argsort(energies, kind="stable")] if not self._is_known(build)]
-        return self._in_legal_order(new[0]) if new else []
+            builds[i], energies[i] = self.moved(builds[i], energies[i])
+        return builds[np.argsort(energies, kind="stable")]
 
-    def _learned(self, representation: Representation) -> LocalEnergyModel | None:
-        """The model after some training; none where all energies are the same."""
-        builds, settings = self._explorer.builds, self.settings
-        if self.model is None:
-            if len(np.unique(builds.energies[np.isfinite(builds.energies)])) < 2:
-                return None
-            with torch_seeded(int(self._explorer.rng.integers(2**63))):
-                self.model = LocalEnergyModel(self._problem, representation, builds.energies, settings.learning_rate)
-            n_updates = settings.first_updates
-        else:
-            n_updates = settings.updates
-        for _ in range(n_updates):
-            placed, energies = builds.sample_finished(settings.batch_size, self._explorer.rng)
-            self.model.update(placed, energies)
-        return self.model
-
-    def _imagine(self, q_maps: QMaps) -> NDArray[np.int64]:
+    def _built(self) -> NDArray[np.int64]:
         """Sites of the finished ones among the imagined builds, shape (builds, atoms)."""
-        n, masks = self.settings.builds, [ActionMask(self._problem) for _ in range(self.settings.builds)]
+        problem, n = self.explorer.problem, self.settings.builds
+        masks: list[ActionMask] = [ActionMask(problem) for _ in range(n)]
         builds: list[list[int]] = [[] for _ in range(n)]
-        for step in range(self._problem.n_to_place):
-            images = np.array([one_hot(build, self._problem) for build in builds[: n if step else 1]])
-            q_values = np.broadcast_to(q_maps(images), (n, self._problem.n_actions))
+        for step in range(problem.n_to_place):
+            images = np.array([one_hot(build, problem) for build in builds[: n if step else 1]])
+            q_values = np.broadcast_to(self.q_maps(images), (n, problem.n_actions))
             for k, (build, mask) in enumerate(zip(builds, masks, strict=True)):
                 if len(build) == step and mask.legal.any():
-                    action = self._explorer.choose(build, q_values[k].copy(), mask.legal, self._noise(k))
+                    action = self.explorer.choose(build, q_values[k].copy(), mask.legal, self._noise(k))
                     build.append(action)
                     mask.place(action)
-        finished = [build for build in builds if len(build) == self._problem.n_to_place]
-        return np.array(finished, dtype=np.int64)
+        finished = [build for build in builds if len(build) == problem.n_to_place]
+        return np.array(finished, dtype=np.int64).reshape(-1, problem.n_to_place)
 
     def _noise(self, k: int) -> Exploration:
         """How build k of those that are imagined explores."""
         noise = self.settings.noise * k / max(1, self.settings.builds - 1)
         chances = {"epsilon": 0.3 * noise, "top_probability": 0.7 * noise, "top_fraction": self.settings.top_fraction}
-        return replace(self._explorer.exploration, **chances)
+        return replace(self.explorer.exploration, **chances)
 
-    def _move(
-        self, build: NDArray[np.int64], energy: float, model: LocalEnergyModel, q_maps: QMaps
-    ) -> tuple[NDArray[np.int64], float]:
+    def moved(self, build: NDArray[np.int64], energy: float) -> tuple[NDArray[np.int64], float]:
         """Move each atom once to where the model predicts the lowest energy: the sites and that energy."""
         build = build.copy()
-        for i in self._explorer.rng.permutation(len(build)):
+        for i in self.explorer.rng.permutation(len(build)):
             others = np.delete(build, i)
-            candidates = self._candidates(int(build[i]), others, q_maps)
-            energies = model.energies(np.insert(np.tile(others, (len(candidates), 1)), i, candidates, axis=1))
+            candidates = self._candidates(int(build[i]), others)
+            energies = self.model.energies(np.insert(np.tile(others, (len(candidates), 1)), i, candidates, axis=1))
             lowest = int(np.argmin(energies))
             if energies[lowest] < energy:
                 energy, build[i] = float(energies[lowest]), candidates[lowest]
         return build, energy
 
-    def _candidates(self, site: int, others: NDArray[np.int64], q_maps: QMaps) -> NDArray[np.int64]:
+    def _candidates(self, site: int, others: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where an atom might go: to its own site, the pixels beside it, the best by the Q-map, and some others."""
-        legal = action_mask(others, self._problem)
-        n_pixels = self._problem.grid.n_pixels
-        legal[: site // n_pixels * n_pixels] = False  # the atom keeps its species
-        legal[(site // n_pixels + 1) * n_pixels :] = False
-        beside = self._explorer.builds.beside(site)
-        q_values = q_maps(one_hot(others.tolist(), self._problem)[None])[0]
-        actions = np.flatnonzero(legal)
-        best = actions[np.argsort(q_values[actions], kind="stable")[-6:]]
-        anywhere = self._explorer.rng.choice(actions, size=min(3, len(actions)), replace=False)
+        problem, rng = self.explorer.problem, self.explorer.rng
+        of_its_species = np.arange(problem.n_actions) // problem.grid.n_pixels == site // problem.grid.n_pixels
+        legal = action_mask(others, problem) & of_its_species
+        actions, beside = np.flatnonzero(legal), self.explorer.builds.beside(site)
+        q_values = self.q_maps(one_hot(others.tolist(), problem)[None])[0]
+        best = actions[np.argsort(q_values[actions], kind="stable")[-_BEST:]]
+        anywhere = rng.choice(actions, size=min(_ANYWHERE, len(actions)), replace=False)
         return np.unique([site, *beside[legal[beside]], *best, *anywhere])
 
-    def _is_known(self, build: NDArray[np.int64]) -> bool:
-        """Whether the structure was paid for before."""
-        return bool(self._explorer.builds.visits(build[:-1], build[-1:])[0])
 
-    def _in_legal_order(self, build: NDArray[np.int64]) -> list[int]:
-        """The sites in an order in which they can be placed; none if there is no such order."""
-        mask, left, ordered = ActionMask(self._problem), [int(site) for site in build], list[int]()
-        while left:
-            legal = mask.legal
-            possible = next((site for site in left if legal[site]), None)
-            if possible is None:
-                return []
-            mask.place(possible)
-            left.remove(possible)
-            ordered.append(possible)
-        return ordered
+def _in_legal_order(build: NDArray[np.int64], problem: Problem) -> list[int]:
+    """The sites in an order in which they can be placed; none if there is no such order."""
+    mask, left, ordered = ActionMask(problem), [int(site) for site in build], list[int]()
+    while left:
+        legal = mask.legal
+        possible = next((site for site in left if legal[site]), None)
+        if possible is None:
+            return []
+        mask.place(possible)
+        left.remove(possible)
+        ordered.append(possible)
+    return ordered

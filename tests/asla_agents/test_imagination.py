@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from asla_agents.asla import ASLA
 from asla_agents.config import SearchConfig
 from asla_agents.ensemble import Ensemble
 from asla_agents.exploration import Exploration
 from asla_agents.explorer import Explorer
-from asla_agents.imagination import Imagination, ImaginationSettings
+from asla_agents.imagination import Imagination, ImaginationSettings, _Imagined, _in_legal_order
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import Gaussian
 from asla_agents.training import make_env, make_model
@@ -64,33 +65,33 @@ def is_legal(actions: list[int], problem: Problem) -> bool:
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 def test_a_plan_is_a_whole_legal_build_that_was_not_paid_for(problem):
     explorer = make_explorer(problem)
-    imagination, q_maps = Imagination(explorer, FAST), random_q_maps()
+    imagination, q_maps = Imagination(FAST), random_q_maps()
     for _ in range(3):
-        plan = imagination.plan(q_maps, representation(problem))
+        plan = imagination.plan(explorer, q_maps, representation(problem))
         assert is_legal(plan, problem)
         assert explorer.builds.visits(plan[:-1], plan[-1:])[0] == 0
         explorer.builds.add(plan, 1.0)
 
 
 def test_nothing_is_imagined_while_warming_up():
-    imagination = Imagination(make_explorer(warmup_episodes=5), FAST)
-    assert imagination.plan(random_q_maps(), representation()) == []
+    explorer, imagination = make_explorer(warmup_episodes=5), Imagination(FAST)
+    assert imagination.plan(explorer, random_q_maps(), representation()) == []
     assert imagination.model is None
 
 
 def test_nothing_is_imagined_where_all_energies_are_the_same():
-    imagination = Imagination(make_explorer(energies=[1.0, 1.0, np.inf, 1.0]), FAST)
-    assert imagination.plan(random_q_maps(), representation()) == []
+    explorer, imagination = make_explorer(energies=[1.0, 1.0, np.inf, 1.0]), Imagination(FAST)
+    assert imagination.plan(explorer, random_q_maps(), representation()) == []
 
 
 def test_the_build_of_lowest_predicted_energy_is_paid_for():
     settings = dataclasses.replace(FAST, builds=6, moved=0, noise=1.0)
-    imagination = Imagination(make_explorer(), settings)
+    explorer, imagination = make_explorer(), Imagination(settings)
     judged = []
-    imagination.plan(random_q_maps(), representation())  # makes the model
+    imagination.plan(explorer, random_q_maps(), representation())  # makes the model
     predict = imagination.model.energies
     imagination.model.energies = lambda builds: judged.append((builds, predict(builds))) or judged[-1][1]
-    plan = imagination.plan(random_q_maps(), representation())
+    plan = imagination.plan(explorer, random_q_maps(), representation())
     ((builds, energies),) = judged
     assert len(builds) == 6
     assert sorted(plan) == sorted(builds[np.argmin(energies)])
@@ -98,37 +99,37 @@ def test_the_build_of_lowest_predicted_energy_is_paid_for():
 
 def test_moving_atoms_lowers_the_predicted_energy():
     explorer = make_explorer()
-    imagination = Imagination(explorer, dataclasses.replace(FAST, first_updates=20))
-    imagination.plan(random_q_maps(), representation())
+    imagination = Imagination(dataclasses.replace(FAST, first_updates=20))
+    imagination.plan(explorer, random_q_maps(), representation())
     build = np.array(random_build(MINI, np.random.default_rng(7)))
     before = float(imagination.model.energies(build[None])[0])
-    moved, energy = imagination._move(build, before, imagination.model, random_q_maps())
+    moved, energy = _Imagined(explorer, FAST, imagination.model, random_q_maps()).moved(build, before)
     assert energy < before
     assert imagination.model.energies(moved[None])[0] == pytest.approx(energy, abs=1e-3)
-    assert is_legal(imagination._in_legal_order(moved), MINI)
+    assert is_legal(_in_legal_order(moved, MINI), MINI)
 
 
 def test_moved_atoms_keep_their_species():
     problem = naphthalene()
-    imagination = Imagination(make_explorer(problem), FAST)
-    imagination.plan(random_q_maps(), representation(problem))
+    explorer, imagination = make_explorer(problem), Imagination(FAST)
+    imagination.plan(explorer, random_q_maps(), representation(problem))
     build = np.array(random_build(problem, np.random.default_rng(7)))
-    moved, _ = imagination._move(build, np.inf, imagination.model, random_q_maps())
+    moved, _ = _Imagined(explorer, FAST, imagination.model, random_q_maps()).moved(build, np.inf)
     np.testing.assert_array_equal(moved // problem.grid.n_pixels, build // problem.grid.n_pixels)
 
 
 def test_a_fresh_start_makes_a_new_model():
     explorer = make_explorer()
-    imagination = Imagination(explorer, FAST)
-    imagination.plan(random_q_maps(), representation())
+    imagination = Imagination(FAST)
+    imagination.plan(explorer, random_q_maps(), representation())
     first = imagination.model
-    imagination.plan(random_q_maps(), representation())
+    imagination.plan(explorer, random_q_maps(), representation())
     assert imagination.model is first
     explorer.start_afresh()
-    assert imagination.plan(random_q_maps(), representation()) == []  # warming up again
+    assert imagination.plan(explorer, random_q_maps(), representation()) == []  # warming up again
     for i in range(4):
         explorer.builds.add(random_build(MINI, np.random.default_rng(i)), float(i))
-    imagination.plan(random_q_maps(), representation())
+    imagination.plan(explorer, random_q_maps(), representation())
     assert imagination.model is not first
 
 
@@ -146,6 +147,17 @@ def test_a_member_of_an_ensemble_goes_as_the_single_search():
     without = next(Ensemble([config.model_copy(update={"imagination": None})]).run()).energies
     assert np.array_equal(without[:3], ours[:3])
     assert not np.array_equal(without[3:], ours[3:])
+
+
+def test_a_search_goes_on_from_a_file_with_its_model(tmp_path):
+    settings = {"env_id": "ASLA-GrapheneMini-v0", "evaluator": "xwch", "warmup_episodes": 3, "batch_size": 8}
+    config = SearchConfig(**settings, gradient_steps=1, imagination=FAST)
+    model = make_model(config, make_env(config)).learn(5)
+    model.save(tmp_path / "model.zip")
+    loaded = ASLA.load(tmp_path / "model.zip", env=make_env(config))
+    builds = np.array([random_build(MINI, np.random.default_rng(i)) for i in range(3)])
+    np.testing.assert_array_equal(loaded.imagination.model.energies(builds), model.imagination.model.energies(builds))
+    assert loaded.learn(1).builds.energies[-1] == model.learn(1).builds.energies[-1]
 
 
 @pytest.mark.parametrize(
