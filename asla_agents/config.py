@@ -36,7 +36,7 @@ class SearchConfig(BaseModel):
     """Of the Adam optimiser."""
     batch_size: int = Field(default=32, ge=1)
     """Samples an update."""
-    gradient_steps: int = Field(default=3, ge=0)
+    gradient_steps: int = Field(default=6, ge=0)
     """Updates after each episode."""
     max_grad_norm: float = Field(default=10.0, gt=0)
     """The gradient's norm is clipped to this."""

@@ -31,7 +31,7 @@ class Exploration:
     epsilon: float = 0.01
     top_probability: float = 0.03
     top_fraction: float = 0.02
-    visit_penalty: float = 0.05
+    visit_penalty: float = 0.1
 
     def __post_init__(self) -> None:
         for name in ("epsilon", "top_probability", "top_fraction"):

@@ -37,10 +37,12 @@ class ReplaySettings:
     n_best, n_latest
         How many builds these are; of builds of the same structure only the first counts among the best.
     window_episodes, window_quantile
-        The map from energy to target is linear, +1 at the lowest energy so far, 0 at this quantile of the energies of
-        so many latest builds, and -1 as far above it and further.
+        The map from energy to target is linear, +1 at the lowest energy so far and -1 at this quantile of the energies
+        of so many latest builds.
     minimum_window
         The two are at least this many eV per placed atom apart.
+    lowest_target
+        Higher energies have targets below -1, down to this.
     late_exponent
         How much placements near the end of a build are preferred, where its energy says most about each of them: of n
         the one with ``floor(n u**late_exponent)`` more to come is drawn, with u uniform in [0, 1); 1 prefers none.
@@ -59,6 +61,7 @@ class ReplaySettings:
     window_episodes: int = 100
     window_quantile: float = 0.5
     minimum_window: float = 0.2
+    lowest_target: float = -3.0
     late_exponent: float = 3.0
     spillover: float = 1.0
     shuffled_share: float = 1.0
@@ -76,6 +79,8 @@ class ReplaySettings:
                 raise ValueError(f"`{name}` is {getattr(self, name)} but must be at least 1")
         if not 0 < self.minimum_window < np.inf:
             raise ValueError(f"`minimum_window` is {self.minimum_window} eV but must be positive and finite")
+        if not -np.inf < self.lowest_target <= -1:
+            raise ValueError(f"`lowest_target` is {self.lowest_target} but must be finite and at most -1")
         if not 1 <= self.late_exponent < np.inf:
             raise ValueError(f"`late_exponent` is {self.late_exponent} but must be finite and at least 1")
 
@@ -166,15 +171,15 @@ class BuildReplay:
         return np.array([visits(key, 0) for key in keys.tolist()], dtype=np.int64)
 
     def targets(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Target Q-values in [-1, 1] of energies in eV, by what has been seen so far."""
+        """Target Q-values, at most 1, of energies in eV, by what has been seen so far."""
         seen = self.energies
         finite = seen[np.isfinite(seen)]
         if not len(finite):
-            return np.full(len(energies), -1.0)
+            return np.full(len(energies), self.settings.lowest_target)
         typical = float(np.quantile(finite[-self.settings.window_episodes :], self.settings.window_quantile))
         lowest = float(finite.min())
         window = max(typical - lowest, self.settings.minimum_window * self._problem.n_to_place)
-        return np.clip(1 - (energies - lowest) / window, -1, 1)
+        return np.clip(1 - 2 * (energies - lowest) / window, self.settings.lowest_target, 1)
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> Batch:
         """Draw placements from the best, the latest and all builds, each under a random symmetry."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import permutations, product
+from math import prod
 from numbers import Integral, Real
 from typing import Any
 
@@ -63,10 +64,10 @@ class Grid:
         """Number of axes, 2 or 3."""
         return len(self.shape)
 
-    @property
+    @cached_property
     def n_pixels(self) -> int:
         """Number of pixels."""
-        return int(np.prod(self.shape))
+        return prod(self.shape)
 
     @property
     def spacing(self) -> tuple[float, ...]:

@@ -42,10 +42,11 @@ def make_agent(plain: bool) -> ASLA:
     env = gym.make("ASLA-Graphene-v0", evaluator="xwch")
     agent = ASLA("QMapPolicy", env, seed=0, batch_size=64, gradient_steps=1, warmup_episodes=20)
     if plain:
-        layers = agent.policy.network.layers
-        for i, layer in enumerate(layers):
+        network = agent.policy.network
+        for i, layer in enumerate(network.layers):
             if isinstance(layer, Convolution):
-                layers[i] = PlainConvolution(layer)
+                network.layers[i] = PlainConvolution(layer)
+        network.contributions = PlainConvolution(network.contributions)
         agent.policy.optimizer = torch.optim.Adam(agent.policy.parameters(), lr=1e-3)
     agent.learn(25)
     return agent

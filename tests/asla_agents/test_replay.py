@@ -27,6 +27,7 @@ SETTINGS = ReplaySettings(
     minimum_window=0.2,
     spillover=0.5,
     shuffled_share=0.0,
+    lowest_target=-1.0,
     late_exponent=1.0,
 )
 
@@ -115,24 +116,24 @@ def subsets(sites) -> list[frozenset[int]]:
 @pytest.mark.parametrize(("quantile", "highest"), [(0.5, 4), (0.75, 6), (1.0, 8)])
 def test_targets_run_from_the_lowest_energy_to_a_quantile_of_the_latest_builds(quantile, highest):
     replay = with_energies([100, 100, 100, -4, 6, 0, 8, 4], window_quantile=quantile)  # the latest five count
-    energies = np.array([-4, (highest - 4) / 2, highest, 2 * highest + 4, 200])
-    np.testing.assert_allclose(replay.targets(energies), [1, 0.5, 0, -1, -1])
+    energies = np.array([-4, (highest - 4) / 2, highest, highest + 0.5, 100])
+    np.testing.assert_allclose(replay.targets(energies), [1, 0, -1, -1, -1])
 
 
 def test_the_lowest_energy_counts_however_long_ago_it_was():
     replay = with_energies([-10, *[0.0] * 20])
-    np.testing.assert_allclose(replay.targets(np.array([-10.0, -5.0, 0.0, 5.0, 10.0])), [1, 0.5, 0, -0.5, -1])
+    np.testing.assert_allclose(replay.targets(np.array([-10.0, -5.0, 0.0])), [1, 0, -1])
 
 
 def test_the_window_is_at_least_its_minimum_for_each_placed_atom():
     replay = with_energies([3.0, 3.1, 3.2], minimum_window=0.5)  # three atoms: 1.5 eV
-    np.testing.assert_allclose(replay.targets(np.array([3.0, 3.75, 4.5, 6.0, 7.0])), [1, 0.5, 0, -1, -1])
+    np.testing.assert_allclose(replay.targets(np.array([3.0, 3.75, 4.5, 5.0])), [1, 0, -1, -1])
 
 
 @pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
 def test_a_build_without_an_energy_is_worth_the_least_and_does_not_move_the_window(nothing):
     replay = with_energies([0.0, 10.0, 10.0, nothing, nothing, nothing, nothing, nothing])
-    np.testing.assert_allclose(replay.targets(np.array([0.0, 5.0, 10.0, np.inf])), [1, 0.5, 0, -1])
+    np.testing.assert_allclose(replay.targets(np.array([0.0, 5.0, 10.0, np.inf])), [1, 0, -1, -1])
     assert np.isinf(replay.energies[3:]).all()
 
 
@@ -162,7 +163,7 @@ def test_the_target_is_the_lowest_energy_that_was_reached_through_the_structure(
     replay.add([39, 26, 40], 8.0)
     found = targets_by_structure(replay, PROBLEM)
     assert found[frozenset([1])] == found[frozenset([1, 9])] == found[frozenset([1, 9, 20])] == {1.0}
-    assert found[frozenset([1, 9, 33])] == found[frozenset([1, 26])] == found[frozenset([39])] == {0.0}
+    assert found[frozenset([1, 9, 33])] == found[frozenset([1, 26])] == found[frozenset([39])] == {-1.0}
 
 
 @every_problem
@@ -182,7 +183,7 @@ def test_the_order_of_the_atoms_does_not_matter(problem):
 def test_mirror_builds_share_their_energies_if_symmetries_are_given(problem):
     placed = random_build(problem, np.random.default_rng(3))
     assert set(mirrored(placed, problem)) != set(placed)
-    for symmetric, expected in ((True, {1.0}), (False, {0.0, 1.0})):
+    for symmetric, expected in ((True, {1.0}), (False, {-1.0, 1.0})):
         replay = make_replay(problem, symmetric, minimum_window=1e-3)
         replay.add(placed, 2.0)
         replay.add(mirrored(placed, problem), 0.0)
@@ -193,11 +194,11 @@ def test_mirror_builds_share_their_energies_if_symmetries_are_given(problem):
 def test_a_better_build_stored_later_raises_the_target():
     replay = with_energies([0.0, 5.0, 5.0])
     replay.add([3, 16, 30], 5.0)
-    assert targets_by_structure(replay, PROBLEM)[frozenset([3, 16])] == {0.0}
+    assert targets_by_structure(replay, PROBLEM)[frozenset([3, 16])] == {-1.0}
     replay.add([3, 16, 41], -5.0)
     found = targets_by_structure(replay, PROBLEM)
     assert found[frozenset([3])] == found[frozenset([3, 16])] == {1.0}
-    assert found[frozenset([3, 16, 30])] == {0.0}
+    assert found[frozenset([3, 16, 30])] == {-1.0}
 
 
 def test_a_worse_build_stored_later_changes_no_energy_reached():
@@ -277,7 +278,7 @@ def test_a_shuffled_sample_has_the_lowest_energy_of_all_builds_with_its_atoms():
     replay.add([7, 19, 31], 8.0)
     found = targets_by_structure(replay, PROBLEM)
     assert found[frozenset([20])] == found[frozenset([9, 20])] == found[frozenset([41])] == {1.0}
-    assert found[frozenset([33])] == found[frozenset([20, 33])] == {0.0}  # 4 eV, the median
+    assert found[frozenset([33])] == found[frozenset([20, 33])] == {-1.0}  # 4 eV, the median
     assert found[frozenset([9])] == {1.0}
 
 
@@ -395,6 +396,17 @@ def test_every_step_and_every_symmetry_is_drawn_as_often():
     np.testing.assert_allclose(counts, 1000, atol=5 * np.sqrt(6000 * 5 / 36))
 
 
+def test_targets_may_go_on_below_minus_one():
+    replay = with_energies([0.0, 10.0, 10.0], lowest_target=-2.0)
+    np.testing.assert_allclose(replay.targets(np.array([10.0, 12.5, 15.0, 20.0, np.inf])), [-1, -1.5, -2, -2, -2])
+
+
+@pytest.mark.parametrize("value", [-0.5, float("nan"), float("-inf")])
+def test_the_lowest_target_must_be_at_most_minus_one(value):
+    with pytest.raises(ValueError, match=f"`lowest_target` is {value} but must be finite and at most -1"):
+        ReplaySettings(lowest_target=value)
+
+
 @pytest.mark.parametrize("exponent", [1.0, 3.0])
 def test_placements_near_the_end_of_a_build_are_preferred(exponent):
     replay = make_replay(symmetric=False, late_exponent=exponent)
@@ -486,7 +498,7 @@ def test_counting_starts_at_the_first_build_of_the_lowest_energy_and_clearing_fo
     for energy in (10.0, 30.0, 30.0):
         replay.add([1, 9, 20], energy)
     assert targets_by_structure(replay, PROBLEM)[frozenset([1])] == {1.0}
-    assert replay.targets(np.array([20.0])).tolist() == [0.5]
+    assert replay.targets(np.array([20.0])).tolist() == [0]
 
 
 # Errors

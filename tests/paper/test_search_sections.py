@@ -79,7 +79,7 @@ def test_most_choices_are_greedy_and_some_are_random_or_among_the_best():
 def test_every_placement_of_a_build_has_a_target_between_minus_1_and_1():
     """'every predicted Q-value for atoms actually placed ... can be associated with a target Q-value'."""
     problem = small_problem()
-    builds = BuildReplay(problem, ReplaySettings(shuffled_share=0.0), augmentations(problem)[:1])
+    builds = BuildReplay(problem, ReplaySettings(shuffled_share=0.0, lowest_target=-1.0), augmentations(problem)[:1])
     for energy, placed in enumerate([(3, 18), (5, 20), (3, 22), (30, 3)]):
         builds.add(placed, float(energy))
     batch = builds.sample(400, np.random.default_rng(0))
