@@ -141,8 +141,9 @@ class _Imagined:
         energies = self.model.energies(builds)
         order = np.argsort(energies, kind="stable")
         builds, energies = builds[order], energies[order]
-        for i in range(min(self.settings.moved, len(builds))):
-            builds[i], energies[i] = self.moved(builds[i], energies[i])
+        n = min(self.settings.moved, len(builds))
+        if n:
+            builds[:n], energies[:n] = self.moved(builds[:n], energies[:n])
         return builds[np.argsort(energies, kind="stable")]
 
     def _built(self) -> NDArray[np.int64]:
@@ -167,25 +168,45 @@ class _Imagined:
         chances = {"epsilon": 0.3 * noise, "top_probability": 0.7 * noise, "top_fraction": self.settings.top_fraction}
         return replace(self.explorer.exploration, **chances)
 
-    def moved(self, build: NDArray[np.int64], energy: float) -> tuple[NDArray[np.int64], float]:
-        """Move each atom once to where the model predicts the lowest energy: the sites and that energy."""
-        build = build.copy()
-        for i in self.explorer.rng.permutation(len(build)):
-            others = np.delete(build, i)
-            candidates = self._candidates(int(build[i]), others)
-            energies = self.model.energies(np.insert(np.tile(others, (len(candidates), 1)), i, candidates, axis=1))
-            lowest = int(np.argmin(energies))
-            if energies[lowest] < energy:
-                energy, build[i] = float(energies[lowest]), candidates[lowest]
-        return build, energy
+    def moved(
+        self, builds: NDArray[np.int64], energies: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Move each atom of some builds once to where the model predicts the lowest energy.
 
-    def _candidates(self, site: int, others: NDArray[np.int64]) -> NDArray[np.int64]:
+        Parameters
+        ----------
+        builds
+            Sites of the placed atoms, shape (builds, atoms).
+        energies
+            Their predicted energies in eV, shape (builds,).
+
+        Returns
+        -------
+        tuple
+            Sites and predicted energies of the new builds.
+        """
+        builds, energies = builds.copy(), energies.copy()
+        orders = [self.explorer.rng.permutation(builds.shape[1]) for _ in builds]
+        for chosen in zip(*orders, strict=True):
+            others = [np.delete(build, i) for build, i in zip(builds, chosen, strict=True)]
+            q_maps = self.q_maps(np.array([one_hot(rest.tolist(), self.explorer.problem) for rest in others]))
+            tried = []
+            for build, i, rest, q_values in zip(builds, chosen, others, q_maps, strict=True):
+                candidates = self._candidates(int(build[i]), rest, q_values)
+                tried.append(np.insert(np.tile(rest, (len(candidates), 1)), i, candidates, axis=1))
+            predicted = self.model.energies(np.concatenate(tried))
+            for k, part in enumerate(np.split(predicted, np.cumsum([len(sites) for sites in tried])[:-1])):
+                lowest = int(np.argmin(part))
+                if part[lowest] < energies[k]:
+                    builds[k], energies[k] = tried[k][lowest], part[lowest]
+        return builds, energies
+
+    def _candidates(self, site: int, others: NDArray[np.int64], q_values: NDArray[np.floating]) -> NDArray[np.int64]:
         """Where an atom might go: to its own site, the pixels beside it, the best by the Q-map, and some others."""
         problem, rng = self.explorer.problem, self.explorer.rng
         of_its_species = np.arange(problem.n_actions) // problem.grid.n_pixels == site // problem.grid.n_pixels
         legal = action_mask(others, problem) & of_its_species
         actions, beside = np.flatnonzero(legal), self.explorer.builds.beside(site)
-        q_values = self.q_maps(one_hot(others.tolist(), problem)[None])[0]
         best = actions[np.argsort(q_values[actions], kind="stable")[-_BEST:]]
         anywhere = rng.choice(actions, size=min(_ANYWHERE, len(actions)), replace=False)
         return np.unique([site, *beside[legal[beside]], *best, *anywhere])

@@ -90,14 +90,16 @@ def test_settings_may_differ_between_members():
 
 
 def test_members_with_other_penalties_go_together():
-    configs = [make_config(representation="agr", representation_kwargs={"beta_1": beta}) for beta in (0.0, 0.1)]
+    configs = [
+        make_config(representation="agr", episodes=10, representation_kwargs={"beta_1": beta}) for beta in (0.0, 0.1)
+    ]
     for result, config in zip(results(configs), configs, strict=True):
         np.testing.assert_allclose(result.energies, single(config)[0], rtol=0, atol=1e-9)
 
 
 def test_members_with_other_starts_of_their_coefficients_go_together():
     starts = ({"initialisation": start} for start in ("uniform", "gaussian"))
-    configs = [make_config(representation="displaced", representation_kwargs=start) for start in starts]
+    configs = [make_config(representation="displaced", episodes=10, representation_kwargs=start) for start in starts]
     for result, config in zip(results(configs), configs, strict=True):
         np.testing.assert_allclose(result.energies, single(config)[0], rtol=0, atol=1e-9)
 
