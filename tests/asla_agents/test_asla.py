@@ -237,6 +237,24 @@ def test_a_network_whose_outputs_are_all_at_the_top_or_above_recovers(bias):
     assert np.median(q_map_of(model, env)) < 0
 
 
+def weights_in(model: ASLA) -> int:
+    return sum(parameter.numel() for parameter in model.policy.parameters())
+
+
+def test_without_a_state_value_the_network_is_the_papers():
+    assert weights_in(make_model(network_kwargs={}, state_value=False)) == 49_531
+    assert weights_in(make_model(network_kwargs={})) == 49_531 + 2_251
+
+
+@pytest.mark.parametrize("state_value", [True, False])
+def test_q_values_are_those_that_are_trained(state_value):
+    """A build's own energy is the target of its last placement, whether a value of the state is a part of it or not."""
+    model = make_model(state_value=state_value, gradient_steps=200).learn(5)
+    placed = model.best.placed
+    image = one_hot(placed[:-1], model.problem)
+    assert model.q_values(image[None])[0, placed[-1]] == pytest.approx(1, abs=0.3)
+
+
 @pytest.mark.parametrize("shuffled_share", [0.0, 1.0])
 def test_training_fits_the_targets_of_the_stored_builds(shuffled_share):
     replay = replace(REPLAY, minimum_window=1.0, shuffled_share=shuffled_share)

@@ -308,8 +308,8 @@ class TestBatch:
 
     def test_an_energy_does_not_depend_on_the_rest_of_the_batch(self):
         structures = self.structures()
-        alone = energy_batch(structures[:1], GRAPHENE["cell"], ALONG_XY)
-        assert energy_batch(structures, GRAPHENE["cell"], ALONG_XY)[:1] == pytest.approx(alone, rel=1e-15)
+        alone = [energy_batch(structures[i : i + 1], GRAPHENE["cell"], ALONG_XY)[0] for i in range(len(structures))]
+        assert energy_batch(structures, GRAPHENE["cell"], ALONG_XY).tolist() == alone
 
     def test_an_empty_batch_has_no_energies(self):
         assert energy_batch(np.empty((0, 24, 3)), GRAPHENE["cell"], True).shape == (0,)
