@@ -46,6 +46,7 @@ from asla_env.xwch import XWCH
 ROWS = Path(__file__).parent / "results" / "alternatives.jsonl"
 PROBLEM = graphene()
 LEAST = 0.7 * 2 * covalent_radii[6]  # Å between atoms of a random structure, as in the environment
+APART = 0.0  # eV, what such atoms cost: as much as separate ones
 FMAX, STEPS = 0.05, 200  # where a relaxation ends: eV/Å, or so many energies
 POPULATION = 20
 PLACEMENTS = 100_000  # of an agent
@@ -75,8 +76,11 @@ class Counted(Calculator):
         if self.spent >= self.allowed or self.found_at is not None:
             raise Over
         super().calculate(atoms, properties, system_changes)
-        self._xwch.calculate(atoms, ["energy", "forces"], system_changes)
-        self.results = dict(self._xwch.results)
+        try:
+            self._xwch.calculate(atoms, ["energy", "forces"], system_changes)
+            self.results = dict(self._xwch.results)
+        except ValueError:  # a step too far has put one atom onto another: nothing to follow from there
+            self.results = {"energy": APART, "free_energy": APART, "forces": np.zeros((len(self.atoms), 3))}
         if not self.is_counting:
             return
         self.spent += 1
