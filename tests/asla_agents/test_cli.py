@@ -14,6 +14,7 @@ from ase.io import read
 from typer.testing import CliRunner
 
 from asla_agents import cli
+from asla_agents.imagination import ImaginationSettings
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.training import SearchResult
 from asla_env import IDS, calculators
@@ -111,6 +112,12 @@ def test_options_become_settings(recorded, tmp_path):
     assert (config.env_id, config.evaluator, config.representation) == (MINI, "xwch", "agr")
     assert (config.episodes, config.seed, config.batch_size, config.gradient_steps) == (7, 3, 5, 0)
     assert config.stop_on_success is True
+
+
+def test_builds_are_imagined_if_asked_for(recorded, tmp_path):
+    for options, expected in (((), None), (("--imagination",), ImaginationSettings())):
+        assert run("search", MINI, "--evaluator", "xwch", "--out", tmp_path / "out", *options).exit_code == 0
+        assert recorded[-1][0].imagination == expected
 
 
 def test_without_a_directory_a_new_one_is_named_after_the_search(recorded, tmp_path, monkeypatch):
