@@ -254,14 +254,3 @@ def test_images_of_a_cell_that_repeats_along_an_open_axis_count() -> None:
     assert legal_pixels(Problem("row", grid, atoms, {"C": 1}, maximum_distance=1.3)) == [3]
     atoms.pbc = (True, False, False)
     assert legal_pixels(Problem("row", grid, atoms, {"C": 1}, maximum_distance=1.3)) == [3, 7]
-
-
-def test_the_distance_of_two_pixels_is_that_of_their_positions() -> None:
-    atoms = Atoms("C", [(0.1, 0.2, 0)], cell=(4, 3.5, 5), pbc=(True, True, False))
-    problem = Problem(
-        "test", Grid((8, 7, 3), (4.0, 3.5, 1.0), (True, False, False)), atoms, {"C": 1}, maximum_distance=1.3
-    )
-    for pixel in range(problem.grid.n_pixels):
-        window = ActionMask(problem)._distances_from(pixel)
-        expected = problem.distances(problem.grid.positions(pixel)[None])[0]
-        np.testing.assert_allclose(window, expected, atol=1e-8)

@@ -466,3 +466,14 @@ def test_an_atom_may_not_meet_its_own_image():
     atoms = Atoms("C", cell=cell, pbc=(True, True, False))
     with pytest.raises(ValueError, match=r"`template` repeats every 0\.8 Å but must leave at least 1\.06 Å"):
         Problem("test", Grid((4, 20), cell[:2], (True, True)), atoms, {"C": 1}, maximum_distance=None)
+
+
+def test_the_distance_of_two_pixels_is_that_of_their_positions() -> None:
+    atoms = Atoms("C", [(0.1, 0.2, 0)], cell=(4, 3.5, 5), pbc=(True, True, False))
+    problem = Problem(
+        "test", Grid((8, 7, 3), (4.0, 3.5, 1.0), (True, False, False)), atoms, {"C": 1}, maximum_distance=1.3
+    )
+    for pixel in range(problem.grid.n_pixels):
+        window = problem.distances_from(pixel)
+        expected = problem.distances(problem.grid.positions(pixel)[None])[0]
+        np.testing.assert_allclose(window, expected, atol=1e-8)
