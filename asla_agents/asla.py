@@ -39,7 +39,7 @@ class ASLA(DQN):
 
     An episode builds a structure atom by atom, mostly where the Q-map is highest, and ends with one energy. The network
     is then trained on all builds so far. There is no bootstrapping: the target of a placement is the energy of its
-    build, or of a better one known to go through it, mapped to [-1, 1] by `BuildReplay.targets` when a batch is drawn.
+    build, or of a better one known to go through it, mapped to at most 1 by `BuildReplay.targets` when it is drawn.
 
     Parameters
     ----------
