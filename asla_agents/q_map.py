@@ -101,7 +101,7 @@ class QMapNetwork(nn.Module):
     def at(self, images: Tensor, actions: Tensor, observations: Tensor | None = None) -> Tensor:
         """Q-values of a few actions of each image, shape (..., batch, n), as training needs them.
 
-        The last layer, with its head, is computed for these alone, which saves a third of the time.
+        The last layer of the Q-map, with its head, is computed for these alone, to save time.
 
         Parameters
         ----------

@@ -47,7 +47,7 @@ ROWS = Path(__file__).parent / "results" / "alternatives.jsonl"
 PROBLEM = graphene()
 LEAST = 0.7 * 2 * covalent_radii[6]  # Å between atoms of a random structure, as in the environment
 APART = 0.0  # eV, what such atoms cost: as much as separate ones
-FMAX, STEPS = 0.05, 200  # where a relaxation ends: eV/Å, or so many energies
+FMAX, STEPS = 0.05, 200  # where a relaxation ends: eV/Å, or so many energies (but in basin hopping)
 POPULATION = 20
 PLACEMENTS = 100_000  # of an agent
 
@@ -122,9 +122,8 @@ def basin_hopping(calculator: Counted, seed: int) -> None:
     atoms = random_structure(np.random.default_rng(seed))
     atoms.calc = calculator
     np.random.seed(seed)  # noqa: NPY002, its moves are drawn from the global stream
-    hopping = BasinHopping(
-        atoms, temperature=0.5, dr=0.5, fmax=FMAX, optimizer=BFGS, logfile=None, optimizer_logfile=None, trajectory=None
-    )
+    no_files = dict.fromkeys(("logfile", "optimizer_logfile", "trajectory", "local_minima_trajectory"))
+    hopping = BasinHopping(atoms, temperature=0.5, dr=0.5, fmax=FMAX, optimizer=BFGS, **no_files)
     hopping.run(calculator.allowed)
 
 
