@@ -8,6 +8,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from asla_agents.drawing import Representation
+from asla_agents.ranges import check_at_least
 from asla_agents.representations import REPRESENTATIONS
 from asla_env.problem import Problem
 
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
 
 def check_settings(model: ASLA) -> None:
     """Raise ValueError if a number is out of its range."""
-    for name, least in (("batch_size", 1), ("gradient_steps", 0)):
-        if not getattr(model, name) >= least:
-            raise ValueError(f"`{name}` is {getattr(model, name)} but must be at least {least}")
+    check_at_least(model, 1, "batch_size")
+    check_at_least(model, 0, "gradient_steps")
     if not callable(model.learning_rate) and not 0 < model.learning_rate < np.inf:
         raise ValueError(f"`learning_rate` is {model.learning_rate} but must be positive and finite")
     if not model.max_grad_norm > 0:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from asla_agents.ranges import check_shares
+
 
 @dataclass(frozen=True)
 class Exploration:
@@ -34,9 +36,7 @@ class Exploration:
     visit_penalty: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("epsilon", "top_probability", "top_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)} but must lie in [0, 1]")
+        check_shares(self, "epsilon", "top_probability", "top_fraction")
         if not 0 <= self.visit_penalty < np.inf:
             raise ValueError(f"`visit_penalty` is {self.visit_penalty} but must be at least 0 and finite")
         if self.epsilon + self.top_probability > 1:

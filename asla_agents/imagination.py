@@ -11,6 +11,7 @@ from asla_agents.exploration import Exploration
 from asla_agents.explorer import Explorer
 from asla_agents.local_energy import LocalEnergyModel
 from asla_agents.randomness import torch_seeded
+from asla_agents.ranges import check_at_least, check_shares
 from asla_env.action import ActionMask, action_mask
 from asla_env.observation import one_hot
 from asla_env.problem import Problem
@@ -57,15 +58,9 @@ class ImaginationSettings:
     learning_rate: float = 5e-4
 
     def __post_init__(self) -> None:
-        for name in ("builds", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)} but must be at least 1")
-        for name in ("moved", "first_updates", "updates"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"`{name}` is {getattr(self, name)} but must be at least 0")
-        for name in ("noise", "top_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)} but must lie in [0, 1]")
+        check_at_least(self, 1, "builds", "batch_size")
+        check_at_least(self, 0, "moved", "first_updates", "updates")
+        check_shares(self, "noise", "top_fraction")
         if not 0 < self.learning_rate < np.inf:
             raise ValueError(f"`learning_rate` is {self.learning_rate} but must be positive and finite")
 

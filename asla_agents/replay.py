@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from asla_agents.build_index import BuildIndex
+from asla_agents.ranges import check_at_least, check_shares
 from asla_agents.symmetry import has_free_origin, move_origin
 from asla_env.problem import Problem
 
@@ -67,16 +68,12 @@ class ReplaySettings:
     shuffled_share: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("best_share", "latest_share", "window_quantile", "spillover", "shuffled_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)} but must lie in [0, 1]")
+        check_shares(self, "best_share", "latest_share", "window_quantile", "spillover", "shuffled_share")
         if self.best_share + self.latest_share > 1:
             raise ValueError(
                 f"`best_share + latest_share` is {self.best_share + self.latest_share} but must be at most 1"
             )
-        for name in ("n_best", "n_latest", "window_episodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)} but must be at least 1")
+        check_at_least(self, 1, "n_best", "n_latest", "window_episodes")
         if not 0 < self.minimum_window < np.inf:
             raise ValueError(f"`minimum_window` is {self.minimum_window} eV but must be positive and finite")
         if not -np.inf < self.lowest_target <= -1:
