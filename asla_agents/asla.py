@@ -1,5 +1,6 @@
 """ASLA: an agent that learns to build stable structures from one energy an episode."""
 
+from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -17,12 +18,14 @@ from torch import Tensor
 from torch.func import functional_call
 
 from asla_agents.callbacks import ProgressBar, as_list
+from asla_agents.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from asla_agents.checks import check_settings, problem_of, representation_class
 from asla_agents.drawing import Representation
 from asla_agents.exploration import Exploration, greedy
 from asla_agents.explorer import BestBuild, Explorer
 from asla_agents.imagination import Imagination, ImaginationSettings
 from asla_agents.memory import release_free_memory
+from asla_agents.model_state import restore, settings_in, state_of
 from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.randomness import torch_seeded
 from asla_agents.replay import BuildReplay, ReplaySettings
@@ -119,7 +122,6 @@ class ASLA(DQN):
         verbose: int = 0,
         seed: int | None = None,
         device: torch.device | str = "cpu",
-        _init_setup_model: bool = True,
     ) -> None:
         theirs: dict[str, Any] = {"stats_window_size": stats_window_size, "tensorboard_log": tensorboard_log}
         theirs |= {"policy_kwargs": policy_kwargs, "verbose": verbose, "seed": seed, "device": device}
@@ -138,11 +140,12 @@ class ASLA(DQN):
             "augment": augment,
         }
         self._imagine = imagination
+        self.base_settings = {name: theirs[name] for name in ("stats_window_size", "tensorboard_log", "verbose")}
+        self.base_settings["policy_kwargs"] = dict(self.policy_kwargs)
         self._build: list[int] = []
         self._plan: list[int] = []  # what is left of an imagined build
         check_settings(self)
-        if _init_setup_model:
-            self._setup_model()
+        self._setup_model()
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed environment and action space; weights have a random stream of their own, global ones are left alone."""
@@ -152,18 +155,17 @@ class ASLA(DQN):
                 self.env.seed(seed)
 
     def _setup_model(self) -> None:
-        """Make network, replay and random stream; what a saved model brought along is kept."""
-        if "problem" not in vars(self):
-            self.problem = problem_of(self._vec_env)
-            self.policy_kwargs = {
-                **self.policy_kwargs,
-                "grid": self.problem.grid,
-                "features_extractor_class": representation_class(self.representation),
-                "features_extractor_kwargs": self.representation_kwargs,
-                "network_kwargs": self.network_kwargs,
-            }
-            self.explorer = Explorer(self.problem, **self._explore, seed=self.seed)
-            self.imagination = Imagination(self._imagine) if self._imagine else None
+        """Make network, replay and random stream."""
+        self.problem = problem_of(self._vec_env)
+        self.policy_kwargs = {
+            **self.policy_kwargs,
+            "grid": self.problem.grid,
+            "features_extractor_class": representation_class(self.representation),
+            "features_extractor_kwargs": self.representation_kwargs,
+            "network_kwargs": self.network_kwargs,
+        }
+        self.explorer = Explorer(self.problem, **self._explore, seed=self.seed)
+        self.imagination = Imagination(self._imagine) if self._imagine else None
         with torch_seeded(self.seed):
             super()._setup_model()
 
@@ -270,10 +272,9 @@ class ASLA(DQN):
         if action_masks is None:
             action_masks = np.array([action_mask(placed_sites(image, self.problem), self.problem) for image in images])
         masks = np.asarray(action_masks).reshape(len(images), -1).astype(bool)
-        policy = cast(QMapPolicy, self.policy)
         actions = [
             greedy(q, mask) if deterministic else self.explorer.choose(placed_sites(image, self.problem), q, mask)
-            for image, q, mask in zip(images, policy.advantages(images), masks, strict=True)
+            for image, q, mask in zip(images, self.q_map.advantages(images), masks, strict=True)
         ]
         return np.array(actions).reshape(batch_shape), state
 
@@ -298,6 +299,79 @@ class ASLA(DQN):
             outputs = self.policy(inputs) if weights is None else functional_call(self.policy, weights, inputs)
         q_values: NDArray[np.floating] = outputs.cpu().numpy()
         return q_values
+
+    def save(self, path: str | Path) -> None:  # type: ignore[override]  # everything is saved, nothing left out
+        """Write all that the agent is to a checkpoint, from which `load` goes on as if nothing had happened.
+
+        What was begun of a build and not finished is left out.
+
+        Parameters
+        ----------
+        path
+            The file; if there is one, it is replaced by the new one when that is whole.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        write_checkpoint(Path(path), state_of(self))
+
+    @classmethod
+    def load(  # type: ignore[override]  # nothing to force: an environment always starts a new build
+        cls,
+        path: str | Path,
+        env: GymEnv | str,
+        device: torch.device | str = "cpu",
+        custom_objects: dict[str, Any] | None = None,
+    ) -> Self:
+        """Make the agent that wrote a checkpoint. Nothing in the file is executed.
+
+        Parameters
+        ----------
+        path
+            The file.
+        env
+            An environment of the same problem.
+        device
+            Where the network is to be.
+        custom_objects
+            Arguments of this class that a file cannot hold, such as a representation of one's own, by name.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is not a whole checkpoint, or does not fit environment or arguments.
+        OSError
+            If the file cannot be read.
+        """
+        state = read_checkpoint(Path(path))
+        try:
+            model = cls(env=env, device=device, **settings_in(state, custom_objects))
+            restore(model, state)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+            cause = f"{type(error).__name__}: {error}"
+            raise CheckpointError(f"`path` is {path} but must be a checkpoint of this version ({cause})") from error
+        return model
+
+    def set_counters(self, steps: int, episodes: int, updates: int) -> None:
+        """Set how many placements, episodes and updates there were."""
+        self.num_timesteps, self._episode_num, self._n_updates = steps, episodes, updates
+
+    @property
+    def q_map(self) -> QMapPolicy:
+        """The network with its representation."""
+        return cast(QMapPolicy, self.policy)
+
+    @property
+    def episodes(self) -> int:
+        """Episodes that ended."""
+        return self._episode_num
+
+    @property
+    def updates(self) -> int:
+        """Updates of the network."""
+        return self._n_updates
 
     @property
     def builds(self) -> BuildReplay:
@@ -345,8 +419,7 @@ class ASLA(DQN):
         """Choose the next placement: any legal one while warming up."""
         masks = np.array(self._vec_env.env_method("action_masks")).astype(bool)
         if self.imagination is not None and not self._build:
-            policy = cast(QMapPolicy, self.policy)
-            self._plan = self.imagination.plan(self.explorer, policy.advantages, policy.features_extractor)
+            self._plan = self.imagination.plan(self.explorer, self.q_map.advantages, self.q_map.features_extractor)
         if self._plan:
             actions = np.array([self._plan.pop(0)])
         elif self.explorer.is_warming_up:
@@ -378,8 +451,8 @@ class ASLA(DQN):
         """One step of the optimiser; the loss before it."""
         batch = self.explorer.sample(batch_size)
         images, actions, weights, targets = (torch.as_tensor(part, device=self.device) for part in batch)
-        policy = cast(QMapPolicy, self.policy)
-        loss = placement_loss(policy.q_at(images, actions), weights, targets) + policy.features_extractor.penalty()
+        q_values = self.q_map.q_at(images, actions)
+        loss = placement_loss(q_values, weights, targets) + self.q_map.features_extractor.penalty()
         self.policy.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)

@@ -1,12 +1,13 @@
 """What happens at the end of each episode: a progress bar, a line in a file, a stop."""
 
 import json
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 from tqdm import tqdm
@@ -34,25 +35,24 @@ class ProgressBar(EpisodeCallback):
     ----------
     total_episodes
         Length of the bar.
+    rows
+        Lines of the episodes that ended before, of a search that goes on.
     """
 
-    def __init__(self, total_episodes: int) -> None:
+    def __init__(self, total_episodes: int, rows: Sequence[dict[str, Any]] = ()) -> None:
         super().__init__()
         self._total = total_episodes
         self._best, self._found, self._episodes = np.inf, 0, 0
         self._shown = "no energy yet"
+        for row in rows:
+            self._count({key: np.inf if value is None and "energy" in key else value for key, value in row.items()})
 
     def _on_training_start(self) -> None:
-        self._bar = tqdm(total=self._total, unit="ep", dynamic_ncols=True, smoothing=0.05)
+        self._bar = tqdm(total=self._total, initial=self._episodes, unit="ep", dynamic_ncols=True, smoothing=0.05)
 
     def on_episode(self, info: dict[str, Any]) -> bool:
         """Move the bar by one episode."""
-        self._episodes += 1
-        if info["calculator_error"] is None and info["energy"] < self._best:
-            self._best, above = info["energy"], info["energy_above_reference"]
-            self._shown = f"best {above:+.2f} eV" if np.isfinite(above) else f"best {self._best:.2f} eV"
-        if info["is_success"] and not self._found:
-            self._found = self._episodes
+        self._count(info)
         found = f"found at {self._found}" if self._found else "searching"
         self._bar.set_postfix_str(f"{self._shown}, {found}")
         self._bar.update()
@@ -61,27 +61,38 @@ class ProgressBar(EpisodeCallback):
     def _on_training_end(self) -> None:
         self._bar.close()
 
+    def _count(self, info: dict[str, Any]) -> None:
+        """Take an episode into account."""
+        self._episodes += 1
+        if info["calculator_error"] is None and info["energy"] < self._best:
+            self._best, above = info["energy"], info["energy_above_reference"]
+            self._shown = f"best {above:+.2f} eV" if np.isfinite(above) else f"best {self._best:.2f} eV"
+        if info["is_success"] and not self._found:
+            self._found = self._episodes
+
 
 class EpisodeLog(EpisodeCallback):
-    """Append one JSON line an episode to a file.
+    """Append one JSON line an episode to a file, and when it ended to another: the first depends on the settings alone.
 
     Parameters
     ----------
     path
-        The file; lines are appended to what it holds.
+        The file of the episodes; lines are appended to what it holds.
+    times
+        The file of the seconds since the search began, or went on.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, times: Path) -> None:
         super().__init__()
-        self._path = path
-        self._episode = 1
+        self._path, self._times = path, times
+        self._episode = len(read_rows(path)) + 1
         self._start = time.perf_counter()
 
     def _on_training_start(self) -> None:
         self._start = time.perf_counter()
 
     def on_episode(self, info: dict[str, Any]) -> bool:
-        """Write the line of this episode and hand it to the operating system."""
+        """Write the lines of this episode and hand them to the operating system."""
         row = {
             "episode": self._episode,
             "energy": _number(info["energy"]),
@@ -90,12 +101,18 @@ class EpisodeLog(EpisodeCallback):
             "dead_end": info["dead_end"],
             "calculator_error": info["calculator_error"],
             "placed": list(map(int, info["placed"])),
-            "time_s": round(time.perf_counter() - self._start, 3),
         }
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        _append(self._path, row)
+        _append(self._times, {"episode": self._episode, "time_s": round(time.perf_counter() - self._start, 3)})
         self._episode += 1
         return True
+
+    def sync(self) -> None:
+        """Make sure that all lines outlive a power failure."""
+        for path in (self._path, self._times):
+            if path.exists():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
 
 
 class Checkpoint(EpisodeCallback):
@@ -105,13 +122,15 @@ class Checkpoint(EpisodeCallback):
     ----------
     path
         The file.
+    log
+        What is to be safe before the agent is saved.
     every
         Episodes between two checkpoints.
     """
 
-    def __init__(self, path: Path, every: int = 100) -> None:
+    def __init__(self, path: Path, log: EpisodeLog | None = None, every: int = 50) -> None:
         super().__init__()
-        self._path, self._every, self._episodes = path, every, 0
+        self._path, self._log, self._every, self._episodes = path, log, every, 0
         self._due = False
 
     def on_episode(self, info: dict[str, Any]) -> bool:
@@ -120,16 +139,16 @@ class Checkpoint(EpisodeCallback):
         self._due = self._episodes % self._every == 0
         return True
 
+    def save(self) -> None:
+        """Save now, between two episodes."""
+        if self._log is not None:
+            self._log.sync()
+        self.model.save(self._path)
+        self._due = False
+
     def _on_rollout_start(self) -> None:
-        self._save_if_due()
-
-    def _on_training_end(self) -> None:
-        self._save_if_due()
-
-    def _save_if_due(self) -> None:
         if self._due:
-            save_whole(self.model, self._path)
-            self._due = False
+            self.save()
 
 
 class StopOnSuccess(EpisodeCallback):
@@ -157,11 +176,10 @@ def as_list(callback: MaybeCallback) -> list[BaseCallback]:
     return [callback if isinstance(callback, BaseCallback) else ConvertCallback(callback)]
 
 
-def save_whole(model: BaseAlgorithm, path: Path) -> None:
-    """Save a model so that the file is either the old one or the new one, never a part."""
-    partial = path.with_suffix(".partial.zip")
-    model.save(partial)
-    partial.replace(path)
+def _append(path: Path, row: dict[str, Any]) -> None:
+    """Append a line of JSON in one go."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def _number(value: float) -> float | None:

@@ -18,7 +18,7 @@ from asla_agents.imagination import ImaginationSettings
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.study import Row, Study, missing_restarts, rows_of, run_study
 from asla_agents.success import log_rank, median_episode, n50
-from asla_agents.training import SearchResult, search
+from asla_agents.training import SearchResult, resume, search
 from asla_env import IDS, calculators
 from asla_env.problems import PROBLEMS
 
@@ -68,6 +68,21 @@ def search_command(
             imagination=ImaginationSettings() if imagination else None,
         )
         result = search(config, out or _new_directory(config), progress_bar=True)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        _fail(error)
+    _report(result)
+
+
+@app.command("resume")
+def resume_command(
+    directory: Annotated[Path, typer.Argument(help="Directory of a search.")],
+    episodes: Annotated[int | None, typer.Option(help="Energies in all, instead of what it was started with.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads of the network: as many as before, or rounding differs.")] = 1,
+) -> None:
+    """Go on with a search that ended, was interrupted or died, as if it had never stopped."""
+    try:
+        _set_threads(threads)
+        result = resume(directory, episodes)
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
     _report(result)

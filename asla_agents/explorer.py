@@ -13,6 +13,8 @@ from asla_agents.replay import Batch, BuildReplay, ReplaySettings
 from asla_agents.symmetry import augmentations
 from asla_env.problem import Problem
 
+_OF_BEST = ("placed", "energy", "energy_above_reference")
+
 
 @dataclass(frozen=True)
 class BestBuild:
@@ -83,6 +85,7 @@ class Explorer:
         self.problem, self.exploration = problem, exploration
         self.warmup_episodes, self.patience = warmup_episodes, patience
         self.rng = np.random.default_rng(seed)
+        self.augment = augment
         self.builds = BuildReplay(problem, replay, augmentations(problem)[: None if augment else 1])
         self.best: BestBuild | None = None
         self.found = False
@@ -156,3 +159,27 @@ class Explorer:
         """Forget all builds but the best; the seed of the network to go on with."""
         self.builds.clear()
         return int(self.rng.integers(2**63))
+
+    def state(self) -> dict[str, Any]:
+        """All that it is now, as JSON can hold it; weights of the best build aside."""
+        best = self.best and {name: getattr(self.best, name) for name in _OF_BEST}
+        builds = [[placed, None if np.isinf(energy) else energy] for placed, energy in self.builds]
+        return {"rng": self.rng.bit_generator.state, "found": self.found, "builds": builds, "best": best}
+
+    def restore(self, state: dict[str, Any], weights: dict[str, Tensor]) -> None:
+        """Become what gave a `state`.
+
+        Parameters
+        ----------
+        state
+            What `state` returned.
+        weights
+            Those of the best build; not used if there was none.
+        """
+        self.rng.bit_generator.state = state["rng"]
+        self.builds.clear()
+        for placed, energy in state["builds"]:
+            self.builds.add(placed, np.inf if energy is None else energy)
+        best = state["best"]
+        self.best = best and BestBuild(tuple(best["placed"]), best["energy"], best["energy_above_reference"], weights)
+        self.found = bool(state["found"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,20 @@ class Imagination:
         judged = _Imagined(explorer, self.settings, self.model, q_maps).judged()
         new = [build for build in judged if not explorer.builds.visits(build[:-1], build[-1:])[0]]
         return _in_legal_order(new[0], explorer.problem) if new else []
+
+    def state(self) -> dict[str, Any]:
+        """Weights and optimiser of the model; empty before the first."""
+        if self.model is None:
+            return {}
+        return {"weights": self.model.state_dict(), "optimizer": self.model.optimizer.state_dict()}
+
+    def restore(self, state: dict[str, Any], problem: Problem, representation: Representation) -> None:
+        """Become what gave a `state`, for the same problem and representation."""
+        self.model = None
+        if state:
+            self.model = LocalEnergyModel(problem, representation, np.array([0.0, 1.0]), self.settings.learning_rate)
+            self.model.load_state_dict(state["weights"])
+            self.model.optimizer.load_state_dict(state["optimizer"])
 
     def _learn(self, explorer: Explorer, representation: Representation) -> None:
         """Train the model; there is none where all energies are the same."""

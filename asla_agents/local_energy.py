@@ -52,7 +52,10 @@ class LocalEnergyModel(nn.Module):
         if len(np.unique(finite)) < 2:
             raise ValueError(f"`energies` is {energies.tolist()} but must hold two finite and different energies")
         self._problem = problem
-        self._mean, self._unit = float(finite.mean()), float(finite.std())
+        self.mean: Tensor
+        self.unit: Tensor
+        self.register_buffer("mean", torch.tensor(finite.mean()))  # buffers: they are a part of the state
+        self.register_buffer("unit", torch.tensor(finite.std()))
         self.representation = copy.deepcopy(representation)
         self.contributions = QMapNetwork(
             problem.grid, representation.n_channels, len(problem.species), hidden_channels=(10,)
@@ -60,7 +63,7 @@ class LocalEnergyModel(nn.Module):
         last = cast(Convolution, self.contributions.layers[-2])
         with torch.no_grad():
             last.weight.mul_(0.1)  # dozens of atoms are summed: start near zero
-        self._optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
 
     def forward(self, placed: NDArray[np.int64]) -> Tensor:
         """Energies of finished structures in the model's unit, shape (structures,).
@@ -84,7 +87,7 @@ class LocalEnergyModel(nn.Module):
         self.eval()
         with torch.no_grad():
             parts = [self(part).cpu().numpy() for part in np.array_split(placed, -(-len(placed) // _AT_ONCE))]
-        return np.concatenate(parts) * self._unit + self._mean
+        return np.concatenate(parts) * float(self.unit) + float(self.mean)
 
     def update(self, placed: NDArray[np.int64], energies: NDArray[np.float64]) -> float:
         """One step of the optimiser; the mean-squared error before it, in the model's unit squared.
@@ -97,10 +100,10 @@ class LocalEnergyModel(nn.Module):
             Their energies in eV, inf where there is none, shape (structures,).
         """
         self.train()
-        targets = np.minimum((energies - self._mean) / self._unit, _HIGHEST)
+        targets = np.minimum((energies - float(self.mean)) / float(self.unit), _HIGHEST)
         predicted = self(placed)
         loss = (predicted - torch.as_tensor(targets, dtype=predicted.dtype, device=predicted.device)).square().mean()
-        self._optimizer.zero_grad()
+        self.optimizer.zero_grad()
         (loss + self.representation.penalty()).backward()
-        self._optimizer.step()
+        self.optimizer.step()
         return float(loss.detach())

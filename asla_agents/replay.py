@@ -1,7 +1,7 @@
 """Experience replay: finished builds as pixels and energies; images and targets are made when a batch is drawn."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -114,6 +114,10 @@ class BuildReplay:
 
     def __len__(self) -> int:
         return len(self._energies)
+
+    def __iter__(self) -> Iterator[tuple[list[int], float]]:
+        """Actions of each build in the order taken, and its energy in eV, inf where there is none."""
+        return zip((sites.tolist() for sites in self._sites), self._energies, strict=True)
 
     @property
     def energies(self) -> NDArray[np.float64]:

@@ -1,13 +1,10 @@
 """A search, from its settings to a directory that explains itself."""
 
-import json
 import logging
-import platform
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +15,15 @@ from ase.io import write
 from stable_baselines3.common.callbacks import BaseCallback
 
 from asla_agents.asla import ASLA
-from asla_agents.callbacks import Checkpoint, EpisodeLog, ProgressBar, StopOnSuccess, read_rows, save_whole
+from asla_agents.callbacks import Checkpoint, EpisodeLog, ProgressBar, StopOnSuccess
 from asla_agents.config import SearchConfig
 from asla_agents.explorer import BestBuild
+from asla_agents.run_directory import RunDirectory, read_episodes
 from asla_env import Evaluator, film, render
 from asla_env.action import ActionMask
+from asla_env.energy_database import EnergyDatabase
 from asla_env.env import AtomPlacementEnv
 from asla_env.observation import one_hot
-
-_LIBRARIES = ("asla", "torch", "stable-baselines3", "gymnasium", "ase", "tblite", "numpy")
-_ABOUT = """\
-# {title}
-
-| file | what it holds |
-|---|---|
-| `config.json` | all settings of the search, and the versions of the libraries it ran with |
-| `episodes.jsonl` | a line for each episode: energy in eV, and above the reference, success, actions, seconds so far |
-| `best.xyz`, `best.traj` | the structure of lowest energy, for any program and for ASE (`ase gui best.traj`) |
-| `best.png` | its picture |
-| `assembly.gif`, `assembly.png` | how it was put together, beside the Q-maps of the network that built it |
-| `warnings.log` | why energies failed, if any did |
-| `checkpoint.zip` | agent and builds: `ASLA.load("checkpoint.zip", env=env)`; load only files that you trust |
-"""
 
 
 @dataclass(frozen=True)
@@ -68,17 +52,17 @@ class SearchResult:
     interrupted: bool
 
 
-def search(config: SearchConfig, directory: Path, progress_bar: bool = True) -> SearchResult:
+def search(config: SearchConfig, path: Path, progress_bar: bool = True) -> SearchResult:
     """Run a search and write a directory of results.
 
-    An interrupt (Ctrl-C) ends the search after the files are written.
+    An interrupt (Ctrl-C) ends the search after the files are written; `resume` goes on.
 
     Parameters
     ----------
     config
         All settings.
-    directory
-        Where to write; it is made, and must be empty if it exists.
+    path
+        Directory to write; it is made, and must be empty if it exists.
     progress_bar
         Whether to show progress on the terminal.
 
@@ -89,29 +73,79 @@ def search(config: SearchConfig, directory: Path, progress_bar: bool = True) -> 
     ValueError
         If the calculator does not know a species, or fails on the reference structure.
     """
-    is_there = directory.exists()
-    if is_there and not (directory.is_dir() and not any(directory.iterdir())):
-        raise FileExistsError(f"`directory` is {directory} but must be a new or an empty directory")
-    model = make_model(config, make_env(config))
-    directory.mkdir(parents=True, exist_ok=is_there)  # fails if another search took it in the meantime
-    _write_about(config, directory)
-    log = EpisodeLog(directory / "episodes.jsonl")
-    callbacks: list[BaseCallback] = [log, Checkpoint(directory / "checkpoint.zip")]
-    callbacks += [StopOnSuccess()] * config.stop_on_success + [ProgressBar(config.episodes)] * progress_bar
-    interrupted = False
-    try:
-        with _warnings_in(directory / "warnings.log"):
-            model.learn(config.episodes, callbacks)
-    except KeyboardInterrupt:
-        interrupted = True
-        print("interrupted: writing the results")
-    save_whole(model, directory / "checkpoint.zip")
+    directory = RunDirectory.make(path, config)
+    with directory.locked(), EnergyDatabase(directory.energies, config.evaluator) as database:
+        try:
+            model = make_model(config, make_env(config, database=database))
+        except BaseException:
+            directory.discard()  # nothing was searched: the name is free for the next try
+            raise
+        return _run(model, config, directory, progress_bar)
+
+
+def resume(path: Path, episodes: int | None = None, progress_bar: bool = True) -> SearchResult:
+    """Go on with a search that ended, was interrupted or died, as if it had never stopped.
+
+    It goes on from its last checkpoint; energies computed since then are taken from its database.
+
+    Parameters
+    ----------
+    path
+        Directory of the search.
+    episodes
+        Episodes in all, instead of what the search was started with.
+    progress_bar
+        Whether to show progress on the terminal.
+
+    Raises
+    ------
+    RunDirectoryError
+        If there is no search in the directory, its files are damaged, or another process searches there.
+    CheckpointError
+        If its checkpoint is damaged or another search's.
+    """
+    directory = RunDirectory(path)
+    config = directory.config()
+    if episodes is not None:
+        config = SearchConfig(**(config.model_dump() | {"episodes": episodes}))
+    with directory.locked(), EnergyDatabase(directory.energies, config.evaluator) as database:
+        env, checkpoint = make_env(config, database=database), directory.checkpoint
+        model = ASLA.load(checkpoint, env) if checkpoint.exists() else make_model(config, env)
+        directory.keep_episodes(model.episodes)
+        directory.write_config(config)
+        return _run(model, config, directory, progress_bar)
+
+
+def _run(model: ASLA, config: SearchConfig, directory: RunDirectory, progress_bar: bool) -> SearchResult:
+    """Search to the end, and write what was found."""
+    with _warnings_in(directory.warnings):
+        interrupted = _learn(model, config, directory, progress_bar)
     if model.best is not None:
-        write_best(model.best, model, directory)
-    return _summary(read_episodes(directory), directory, interrupted)
+        write_best(model.best, model, directory.path)
+    return _summary(read_episodes(directory.path), directory.path, interrupted)
 
 
-def make_env(config: SearchConfig, executor: Executor | None = None) -> AtomPlacementEnv:
+def _learn(model: ASLA, config: SearchConfig, directory: RunDirectory, progress_bar: bool) -> bool:
+    """Learn to the end; whether an interrupt came before."""
+    rows = read_episodes(directory.path)
+    log = EpisodeLog(directory.episodes, directory.times)
+    checkpoint = Checkpoint(directory.checkpoint, log)
+    callbacks: list[BaseCallback] = [log, checkpoint]
+    callbacks += [StopOnSuccess()] * config.stop_on_success + [ProgressBar(config.episodes, rows)] * progress_bar
+    is_over = len(rows) >= config.episodes or (config.stop_on_success and any(row["is_success"] for row in rows))
+    try:
+        if not is_over:
+            model.learn(config.episodes - len(rows), callbacks)
+            checkpoint.save()
+    except KeyboardInterrupt:
+        print("interrupted: writing the results")
+        return True
+    return False
+
+
+def make_env(
+    config: SearchConfig, executor: Executor | None = None, database: EnergyDatabase | None = None
+) -> AtomPlacementEnv:
     """Make the environment of a search, its reference energy computed.
 
     Parameters
@@ -119,14 +153,16 @@ def make_env(config: SearchConfig, executor: Executor | None = None) -> AtomPlac
     config
         All settings.
     executor
-        Where the energies of many structures are computed; see `asla_env.Evaluator`.
+        Where energies are computed; see `asla_env.Evaluator`.
+    database
+        Where energies are kept.
 
     Raises
     ------
     ValueError
         If the calculator does not know a species, or fails on the reference structure.
     """
-    env = gym.make(config.env_id, evaluator=Evaluator(config.evaluator, executor)).unwrapped
+    env = gym.make(config.env_id, evaluator=Evaluator(config.evaluator, executor, database)).unwrapped
     if not isinstance(env, AtomPlacementEnv):
         raise ValueError(f"`env_id` is {config.env_id!r} but must be the id of an AtomPlacementEnv")
     env.check_reference()
@@ -152,11 +188,6 @@ def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
         imagination=config.imagination,
         seed=config.seed,
     )
-
-
-def read_episodes(directory: Path) -> list[dict[str, Any]]:
-    """Rows of a search's episodes, oldest first; a last line that was cut off is left out."""
-    return read_rows(directory / "episodes.jsonl")
 
 
 def write_best(best: BestBuild, model: ASLA, directory: Path) -> None:
@@ -197,15 +228,6 @@ def _warnings_in(path: Path) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         handler.close()
-
-
-def _write_about(config: SearchConfig, directory: Path) -> None:
-    """Write the settings and the page that explains the files."""
-    versions = {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
-    settings = {"settings": config.model_dump(mode="json"), "versions": versions}
-    (directory / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    title = f"Search of {config.env_id} with {config.evaluator}, {config.representation}, seed {config.seed}"
-    (directory / "README.md").write_text(_ABOUT.format(title=title), encoding="utf-8")
 
 
 def _summary(rows: list[dict[str, Any]], directory: Path, interrupted: bool) -> SearchResult:

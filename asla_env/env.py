@@ -111,7 +111,7 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
     def reference_energy(self) -> float:
         """Energy of the reference structure in eV; nan without a reference or while it cannot be computed."""
         if self.problem.reference is not None and not np.isfinite(self._reference.energy):
-            self._reference = self.evaluator.evaluate(self.problem.reference)
+            self._reference = self.evaluator.evaluate(self.problem.reference, self.problem.reference_key)
         return self._reference.energy
 
     def check_reference(self) -> None:

@@ -15,6 +15,7 @@ from ase.calculators.calculator import Calculator
 from numpy.typing import NDArray
 
 from asla_env.calculators import DEFAULT, batch_function, calculator_factory
+from asla_env.energy_database import EnergyDatabase
 
 _LOGGER = logging.getLogger(__name__)
 _CACHE_SIZE = 10_000
@@ -40,6 +41,8 @@ class Evaluator:
     calculator : str or callable
         A name (`asla_env.calculators.names`) or a function without arguments that returns an ASE
         calculator. It is called for the first structure, and again after each failure.
+    database : EnergyDatabase, optional
+        Where energies of structures with a key are kept, and looked up before one is computed.
     executor : concurrent.futures.Executor, optional
         Where `evaluate_many` computes energies, such as a pool of processes, to which the calculator's name or
         function is pickled; without it they are computed here.
@@ -59,8 +62,13 @@ class Evaluator:
         If `calculator` is neither a name nor a function.
     """
 
-    def __init__(self, calculator: str | Callable[[], Calculator] = DEFAULT, executor: Executor | None = None) -> None:
-        self._given, self._executor = calculator, executor
+    def __init__(
+        self,
+        calculator: str | Callable[[], Calculator] = DEFAULT,
+        executor: Executor | None = None,
+        database: EnergyDatabase | None = None,
+    ) -> None:
+        self._given, self._executor, self._database = calculator, executor, database
         self._factory, self._batch = calculator_factory(calculator), batch_function(calculator)
         self.calculator = calculator if isinstance(calculator, str) else _display_name(calculator)
         self.n_computed = 0
@@ -69,8 +77,8 @@ class Evaluator:
         self._energies = OrderedDict[bytes, float]()  # least recently used first
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the live calculator behind, which may hold memory of a compiled library, and the executor."""
-        return self.__dict__ | {"_live": None, "_executor": None}
+        """Leave behind the live calculator, which may hold memory of a compiled library, executor and database."""
+        return self.__dict__ | {"_live": None, "_executor": None, "_database": None}
 
     def evaluate(self, atoms: Atoms, key: bytes | None = None) -> Evaluation:
         """Compute the energy of a structure, or look it up.
@@ -93,7 +101,7 @@ class Evaluator:
         evaluation = self._look_up(key)
         if evaluation is None:
             evaluation = self._compute(atoms)
-            self._remember(key, evaluation)
+            self._remember(key, atoms, evaluation)
         return evaluation
 
     def evaluate_many(
@@ -125,9 +133,9 @@ class Evaluator:
         evaluations = {name: known for name, key in zip(names, keys, strict=True) if (known := self._look_up(key))}
         missing = {name: atoms for name, atoms in zip(names, structures, strict=True) if name not in evaluations}
         computed = self._compute_many(list(missing.values()), as_array)
-        for name, evaluation in zip(missing, computed, strict=True):
+        for (name, atoms), evaluation in zip(missing.items(), computed, strict=True):
             evaluations[name] = evaluation
-            self._remember(name if isinstance(name, bytes) else None, evaluation)
+            self._remember(name if isinstance(name, bytes) else None, atoms, evaluation)
         return [evaluations[name] for name in names]
 
     def _compute_many(
@@ -150,11 +158,17 @@ class Evaluator:
         return [self._compute(atoms) for atoms in structures]
 
     def _look_up(self, key: bytes | None) -> Evaluation | None:
-        if key is None or key not in self._energies:
+        if key is None:
+            return None
+        if key in self._energies:
+            self._energies.move_to_end(key)
+            energy: float | None = self._energies[key]
+        else:
+            energy = self._database.get(key) if self._database is not None else None
+        if energy is None:
             return None
         self.n_cached += 1
-        self._energies.move_to_end(key)
-        return Evaluation(self._energies[key], None)
+        return Evaluation(energy, None)
 
     def _compute(self, atoms: Atoms) -> Evaluation:
         calculator = self._live if self._live is not None else self._new_calculator()
@@ -179,8 +193,12 @@ class Evaluator:
             )
         return calculator
 
-    def _remember(self, key: bytes | None, evaluation: Evaluation) -> None:
-        if key is None or evaluation.error is not None:
+    def _remember(self, key: bytes | None, atoms: Atoms, evaluation: Evaluation) -> None:
+        if key is None:
+            return
+        if self._database is not None:
+            self._database.add(key, atoms, evaluation.energy, evaluation.error)
+        if evaluation.error is not None:
             return
         self._energies[key] = evaluation.energy
         if len(self._energies) > _CACHE_SIZE:

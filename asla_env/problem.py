@@ -225,9 +225,20 @@ class Problem:
         """
         sites = np.asarray(placed, dtype=np.int64)
         if not self.template_is_on_grid:
-            return self._fingerprint + min(map(bytes, self._images(sites)))
+            return self.fingerprint + min(map(bytes, self._images(sites)))
         images = self._images(np.concatenate([self.template_sites, sites]))
-        return self._fingerprint + min(bytes(row) for image in images for row in self._anchored(image))
+        return self.fingerprint + min(bytes(row) for image in images for row in self._anchored(image))
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """Digest, 8 bytes, of everything that, beside the placed atoms and the calculator, fixes the energy."""
+        text = repr((self.grid, self.species)) + _text_of(self.template) + _text_of(self.surroundings)
+        return blake2b(text.encode(), digest_size=8).digest()
+
+    @cached_property
+    def reference_key(self) -> bytes:
+        """Key of the reference structure, as `canonical_key` is of others; it need not lie on the grid."""
+        return b"reference" + (_text_of(self.reference).encode() if self.reference is not None else b"")
 
     @cached_property
     def _exact_permutations(self) -> NDArray[np.int64]:
@@ -235,14 +246,6 @@ class Problem:
         if self.template_is_on_grid:
             return np.array([self.grid.permutation(s) for s in self.grid.point_symmetries if self._keeps_cell(s)])
         return self.symmetries()
-
-    @cached_property
-    def _fingerprint(self) -> bytes:
-        """Digest of everything that, beside the placed atoms, fixes the energy."""
-        text = repr((self.grid, self.species))
-        for atoms in (self.template, self.surroundings):
-            text += repr((atoms.numbers.tolist(), atoms.positions.tolist(), atoms.cell.tolist(), atoms.pbc.tolist()))
-        return blake2b(text.encode(), digest_size=8).digest()
 
     @cached_property
     def template_is_on_grid(self) -> bool:
@@ -297,6 +300,11 @@ class Problem:
         gaps = np.linalg.norm(self.grid.minimum_image(images[:, None] - atoms.positions), axis=-1)
         close = (gaps < tolerance) & (atoms.numbers[:, None] == atoms.numbers)
         return set(drawn) == set(self.template_sites) and bool(np.all(close.any(axis=1)))
+
+
+def _text_of(atoms: Atoms) -> str:
+    """Everything of a structure that fixes its energy."""
+    return repr((atoms.numbers.tolist(), atoms.positions.tolist(), atoms.cell.tolist(), atoms.pbc.tolist()))
 
 
 def _indices(grid: Grid, pixels: NDArray[np.int64]) -> NDArray[np.int64]:

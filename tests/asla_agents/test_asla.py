@@ -561,14 +561,10 @@ def test_a_new_environment_starts_a_new_build(tmp_path):
     assert [len(placed) for placed in model.builds._sites] == [4] * len(model.builds)
 
 
-def test_a_model_without_an_environment_predicts_but_does_not_learn(tmp_path):
-    model = searched(4)
-    model.save(tmp_path / "model")
-    twin = ASLA.load(tmp_path / "model", device="cpu")
-    image = images_of(model)[0]
-    assert twin.predict(image, deterministic=True)[0] == model.predict(image, deterministic=True)[0]
-    with pytest.raises(ValueError, match="`env` is None but must be an environment to learn in"):
-        twin.learn(1)
+def test_loading_needs_an_environment(tmp_path):
+    searched(4).save(tmp_path / "model")
+    with pytest.raises(ValueError, match="`env` is None but must be an environment"):
+        ASLA.load(tmp_path / "model", env=None)
 
 
 # Stopping

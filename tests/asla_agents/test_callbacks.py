@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from asla_agents.callbacks import Checkpoint, EpisodeCallback, EpisodeLog, ProgressBar, StopOnSuccess, save_whole
+from asla_agents.callbacks import Checkpoint, EpisodeCallback, EpisodeLog, ProgressBar, StopOnSuccess
 
 
 def info_of(energy=-1.5, above=2.0, is_success=False, **changes) -> dict:
@@ -29,10 +29,10 @@ def end_episode(callback: EpisodeCallback, info: dict) -> bool:
 
 
 class Model:
-    """A model that writes a number, or dies in the middle of it."""
+    """A model that writes a number."""
 
-    def __init__(self, number=0, dies=False):
-        self.number, self.dies = number, dies
+    def __init__(self, number=0):
+        self.number = number
         self.num_timesteps, self.logger = 0, SimpleNamespace()
 
     def get_env(self):
@@ -40,12 +40,10 @@ class Model:
 
     def save(self, path):
         path.write_text(f"{self.number}" * 100)
-        if self.dies:
-            raise OSError("no space left")
 
 
-def started_bar(total_episodes) -> ProgressBar:
-    bar = ProgressBar(total_episodes)
+def started_bar(total_episodes, rows=()) -> ProgressBar:
+    bar = ProgressBar(total_episodes, rows)
     bar.init_callback(Model())
     bar.on_training_start({}, {})
     return bar
@@ -99,8 +97,8 @@ def rows_of(path) -> list[dict]:
 
 
 def test_the_log_has_a_line_of_json_for_each_episode_as_it_ends(tmp_path):
-    path = tmp_path / "episodes.jsonl"
-    log = EpisodeLog(path)
+    path, times = tmp_path / "episodes.jsonl", tmp_path / "times.jsonl"
+    log = EpisodeLog(path, times)
     end_episode(log, info_of())
     assert len(rows_of(path)) == 1
     end_episode(log, info_of(-7.25, -0.5, is_success=True))
@@ -113,17 +111,27 @@ def test_the_log_has_a_line_of_json_for_each_episode_as_it_ends(tmp_path):
         "dead_end",
         "calculator_error",
         "placed",
-        "time_s",
     ]
     assert (first["episode"], first["energy"], first["energy_above_reference"]) == (1, -1.5, 2.0)
     assert (second["episode"], second["energy"], second["is_success"]) == (2, -7.25, True)
     assert second["placed"] == [3, 1, 2]
-    assert 0 <= first["time_s"] <= second["time_s"] < 60
+    assert [row["episode"] for row in rows_of(times)] == [1, 2]
+    assert 0 <= rows_of(times)[0]["time_s"] <= rows_of(times)[1]["time_s"] < 60
+
+
+def test_a_log_goes_on_with_the_number_after_the_last_line(tmp_path):
+    path, times = tmp_path / "episodes.jsonl", tmp_path / "times.jsonl"
+    for _ in range(2):
+        log = EpisodeLog(path, times)
+        end_episode(log, info_of())
+        log.sync()
+    assert [row["episode"] for row in rows_of(path)] == [row["episode"] for row in rows_of(times)] == [1, 2]
 
 
 def test_a_number_that_is_none_is_null_in_the_log(tmp_path):
     path = tmp_path / "episodes.jsonl"
-    end_episode(EpisodeLog(path), info_of(np.nan, np.nan, dead_end=True, calculator_error="no convergence"))
+    log = EpisodeLog(path, tmp_path / "times.jsonl")
+    end_episode(log, info_of(np.nan, np.nan, dead_end=True, calculator_error="no convergence"))
     assert "NaN" not in path.read_text()
     (row,) = rows_of(path)
     assert row["energy"] is row["energy_above_reference"] is None
@@ -144,25 +152,16 @@ def test_a_checkpoint_is_written_every_so_many_episodes_before_the_next_one_begi
         assert (path.read_text()[0] if path.exists() else None) == expected
 
 
-def test_a_checkpoint_waits_until_the_agent_has_learned_from_the_episode(tmp_path):
-    path, model = tmp_path / "checkpoint.zip", Model()
-    checkpoint = Checkpoint(path, every=1)
-    checkpoint.init_callback(model)
-    end_episode(checkpoint, info_of())
-    assert not path.exists()
-    checkpoint.on_training_end()
-    assert path.exists()
+def test_the_lines_are_safe_before_the_agent_is_saved(tmp_path):
+    class Log(EpisodeLog):
+        def sync(self):
+            assert not (tmp_path / "checkpoint.zip").exists()
+            super().sync()
 
-
-def test_a_failed_save_leaves_the_old_file_whole(tmp_path):
-    path = tmp_path / "checkpoint.zip"
-    save_whole(Model(1), path)
-    with pytest.raises(OSError, match="no space left"):
-        save_whole(Model(2, dies=True), path)
-    assert path.read_text() == "1" * 100
-    save_whole(Model(3), path)
-    assert path.read_text() == "3" * 100
-    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.zip"]
+    checkpoint = Checkpoint(tmp_path / "checkpoint.zip", Log(tmp_path / "episodes.jsonl", tmp_path / "times.jsonl"))
+    checkpoint.init_callback(Model())
+    checkpoint.save()
+    assert (tmp_path / "checkpoint.zip").exists()
 
 
 # The bar
@@ -176,6 +175,19 @@ def test_the_bar_shows_the_best_energy_and_the_first_success(capsys):
     last = capsys.readouterr().err.rsplit("\r", 1)[-1]
     assert "4/4" in last
     assert "best +0.50 eV, found at 3" in last
+
+
+def test_the_bar_of_a_search_that_goes_on_begins_where_it_was(capsys):
+    rows = [
+        {"energy": None, "energy_above_reference": None, "is_success": False, "calculator_error": None},
+        {"energy": -5.0, "energy_above_reference": 1.5, "is_success": True, "calculator_error": None},
+    ]
+    bar = started_bar(4, rows)
+    end_episode(bar, info_of(-1.0, 5.5))
+    bar.on_training_end()
+    last = capsys.readouterr().err.rsplit("\r", 1)[-1]
+    assert "3/4" in last
+    assert "best +1.50 eV, found at 2" in last
 
 
 def test_without_a_reference_the_bar_shows_the_energy_itself(capsys):

@@ -29,7 +29,9 @@ FILES = {
     "best.xyz",
     "checkpoint.zip",
     "config.json",
+    "energies.db",
     "episodes.jsonl",
+    "times.jsonl",
 }
 TIMEOUT = 300  # s
 
@@ -72,7 +74,7 @@ def test_a_search_from_the_shell_writes_its_files_and_says_what_it_found(tmp_pat
     with start(tmp_path, *command) as process:
         stdout, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    assert {path.name for path in (tmp_path / "out").glob("[!.]*")} == FILES
     rows = [json.loads(line) for line in (tmp_path / "out" / "episodes.jsonl").read_text().splitlines()]
     best = min(row["energy"] for row in rows)
     assert len(rows) == 3
@@ -96,8 +98,20 @@ def test_an_interrupt_from_the_shell_ends_a_search_with_all_files_written(tmp_pa
     assert process.returncode == 0, stderr
     assert "Traceback" not in stderr
     assert "interrupted: writing the results" in stdout
-    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
-    assert f"{len(log.read_text().splitlines())} episodes, not found" in stdout
+    assert {path.name for path in (tmp_path / "out").glob("[!.]*")} | {"checkpoint.zip"} == FILES
+    n_episodes = len(log.read_text().splitlines())
+    assert f"{n_episodes} episodes, not found" in stdout
+    with start(tmp_path, "resume", "out", "--episodes", n_episodes + 1) as process:
+        stdout, stderr = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, stderr
+    assert f"{n_episodes + 1} episodes, not found" in stdout
+
+
+def test_what_is_no_search_cannot_go_on(tmp_path):
+    result = run("resume", tmp_path)
+    assert result.exit_code == 2
+    assert "must hold a search" in result.output
+    assert "Traceback" not in result.output
 
 
 # The settings of a search

@@ -1,0 +1,94 @@
+"""Checkpoints: JSON and tensors in one file, which is whole or not there, and of which nothing is ever executed."""
+
+import io
+import json
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+import torch
+
+_FORMAT, _VERSION = "asla-checkpoint", 1
+_PLAIN, _TENSORS = "state.json", "tensors.pt"
+
+
+class CheckpointError(ValueError):
+    """A file is not a checkpoint that fits."""
+
+
+class State(NamedTuple):
+    """What a checkpoint holds."""
+
+    plain: dict[str, Any]
+    """What JSON can hold: numbers, text, lists and dictionaries."""
+    tensors: dict[str, Any]
+    """Nested dictionaries and lists of tensors and numbers, as of weights and optimisers."""
+
+
+def write_checkpoint(path: Path, state: State) -> None:
+    """Write a checkpoint so that the file is either the old one or the new one, even if the power fails.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there before is still there then.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+                plain = {"format": _FORMAT, "version": _VERSION, **state.plain}
+                archive.writestr(_PLAIN, json.dumps(plain))
+                tensors = io.BytesIO()
+                torch.save(state.tensors, tensors)
+                archive.writestr(_TENSORS, tensors.getvalue(), zipfile.ZIP_STORED)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def read_checkpoint(path: Path) -> State:
+    """Read a checkpoint; tensors are read with ``weights_only``, and no code in the file is run.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is cut off, damaged, or something else.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            plain = json.loads(archive.read(_PLAIN))
+            tensors = torch.load(io.BytesIO(archive.read(_TENSORS)), map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, zlib.error, UnpicklingError, KeyError, ValueError, RuntimeError, EOFError) as error:
+        raise CheckpointError(
+            f"`path` is {path} but must be a whole checkpoint of ASLA ({_first_line(error)})"
+        ) from error
+    if not isinstance(plain, dict) or plain.get("format") != _FORMAT or not isinstance(tensors, dict):
+        raise CheckpointError(f"`path` is {path} but must be a checkpoint of ASLA")
+    if plain.get("version") != _VERSION:
+        raise CheckpointError(f"`path` is {path} of version {plain.get('version')} but must be of version {_VERSION}")
+    return State(plain, tensors)
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, in one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _sync_directory(path: Path) -> None:
+    """Make sure that the new name of a file outlives a power failure, where the system can."""
+    if os.name == "posix":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

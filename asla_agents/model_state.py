@@ -1,0 +1,134 @@
+"""What an agent is, in a form that a checkpoint can hold, and an agent made from it again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from asla_agents.checkpoint import CheckpointError, State
+from asla_agents.exploration import Exploration
+from asla_agents.imagination import ImaginationSettings
+from asla_agents.q_map import QMapPolicy
+from asla_agents.replay import ReplaySettings
+from asla_agents.representations import REPRESENTATIONS
+from asla_env.problem import Problem
+
+if TYPE_CHECKING:
+    from asla_agents.asla import ASLA
+
+_NAMES: dict[Any, str] = {cls: name for name, cls in REPRESENTATIONS.items()}
+
+
+def state_of(model: ASLA) -> State:
+    """All that an agent is between two episodes: going on from it is as if it had never stopped."""
+    settings = _settings_of(model)
+    held = {name: value for name, value in settings.items() if _fits_json(value)}
+    plain = {
+        "problem": _description(model.problem),
+        "settings": held,
+        "not_held": sorted(set(settings) - set(held)),
+        "counters": {"steps": model.num_timesteps, "episodes": model.episodes, "updates": model.updates},
+        "explorer": model.explorer.state(),
+    }
+    tensors = {
+        "policy": model.policy.state_dict(),
+        "optimizer": model.policy.optimizer.state_dict(),
+        "best": model.best.weights if model.best else {},
+        "imagination": model.imagination.state() if model.imagination else {},
+    }
+    return State(plain, tensors)
+
+
+def settings_in(state: State, custom_objects: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Arguments with which `ASLA` makes an agent of the same settings.
+
+    Parameters
+    ----------
+    state
+        What a checkpoint holds.
+    custom_objects
+        Settings that a file cannot hold, such as classes of one's own, by name.
+
+    Raises
+    ------
+    CheckpointError
+        If one of these is missing.
+    """
+    given = custom_objects or {}
+    missing = [name for name in state.plain["not_held"] if name not in given]
+    if missing:
+        raise CheckpointError(
+            f"`custom_objects` is {given} but must hold {', '.join(missing)}, which the file of the checkpoint cannot"
+        )
+    settings = dict(state.plain["settings"])
+    settings["exploration"] = Exploration(**settings["exploration"])
+    settings["replay"] = ReplaySettings(**settings["replay"])
+    settings["imagination"] = settings["imagination"] and ImaginationSettings(**settings["imagination"])
+    return settings | given
+
+
+def restore(model: ASLA, state: State) -> None:
+    """Make of a new agent the one whose state it was.
+
+    Raises
+    ------
+    CheckpointError
+        If the agent has another problem, or something in the state does not fit.
+    """
+    there, here = state.plain["problem"], _description(model.problem)
+    if there != here:
+        names = [name for name in here if there.get(name) != here[name]]
+        raise CheckpointError(
+            f"`env` has another {', '.join(names)} than the problem that the checkpoint was made with"
+        )
+    tensors, counters = state.tensors, state.plain["counters"]
+    model.policy.load_state_dict(tensors["policy"])
+    model.policy.optimizer.load_state_dict(tensors["optimizer"])
+    model.explorer.restore(state.plain["explorer"], tensors["best"])
+    if model.imagination is not None:
+        model.imagination.restore(tensors["imagination"], model.problem, model.q_map.features_extractor)
+    model.set_counters(**counters)
+
+
+def _settings_of(model: ASLA) -> dict[str, Any]:
+    """Arguments that made the agent, environment and device aside."""
+    explorer, imagination = model.explorer, model.imagination
+    return {
+        "policy": "QMapPolicy" if model.policy_class is QMapPolicy else model.policy_class,
+        "representation": _NAMES.get(model.representation) or model.representation,
+        "representation_kwargs": model.representation_kwargs,
+        "network_kwargs": model.network_kwargs,
+        "state_value": model.network_kwargs["state_value"],
+        "learning_rate": model.learning_rate,
+        "batch_size": model.batch_size,
+        "gradient_steps": model.gradient_steps,
+        "warmup_episodes": explorer.warmup_episodes,
+        "patience": explorer.patience,
+        "exploration": asdict(explorer.exploration),
+        "replay": asdict(explorer.builds.settings),
+        "augment": explorer.augment,
+        "max_grad_norm": model.max_grad_norm,
+        "imagination": asdict(imagination.settings) if imagination else None,
+        "seed": model.seed,
+        **model.base_settings,
+    }
+
+
+def _description(problem: Problem) -> dict[str, Any]:
+    """What must be the same for a search to go on."""
+    return {
+        "fingerprint": problem.fingerprint.hex(),
+        "to_place": dict(problem.to_place),
+        "minimum_distance": problem.minimum_distance,
+        "maximum_distance": problem.maximum_distance,
+    }
+
+
+def _fits_json(value: Any) -> bool:
+    """Whether JSON can hold a setting."""
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,166 @@
+"""The directory of a search: what lies where, and how it is left so that a search can always go on."""
+
+import json
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from asla_agents.callbacks import read_rows
+from asla_agents.config import SearchConfig
+
+_LIBRARIES = ("asla", "torch", "stable-baselines3", "gymnasium", "ase", "tblite", "numpy")
+_ABOUT = """\
+# {title}
+
+Goes on after any interruption with `asla resume DIRECTORY`.
+
+| file | what it holds |
+|---|---|
+| `config.json` | all settings of the search, and the versions of the libraries it ran with |
+| `episodes.jsonl` | a line for each episode: energy in eV, and above the reference, success, actions |
+| `times.jsonl` | a line for each episode: seconds since the search began, or went on |
+| `energies.db` | every structure whose energy was computed: `ase db energies.db`, `ase gui energies.db` |
+| `best.xyz`, `best.traj` | the structure of lowest energy, for any program and for ASE (`ase gui best.traj`) |
+| `best.png` | its picture |
+| `assembly.gif`, `assembly.png` | how it was put together, beside the Q-maps of the network that built it |
+| `warnings.log` | why energies failed, if any did |
+| `checkpoint.zip` | agent and builds: `ASLA.load("checkpoint.zip", env)`; JSON and tensors, nothing that is executed |
+"""
+
+
+class RunDirectoryError(ValueError):
+    """A directory does not hold a search that can go on."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where a search keeps its files.
+
+    Parameters
+    ----------
+    path
+        The directory.
+    """
+
+    path: Path
+
+    @classmethod
+    def make(cls, path: Path, config: SearchConfig) -> Self:
+        """Make the directory of a new search, with its settings and the page that explains the files.
+
+        Raises
+        ------
+        FileExistsError
+            If the directory holds something, or is a file.
+        """
+        is_there = path.exists()
+        if is_there and not (path.is_dir() and not any(path.iterdir())):
+            raise FileExistsError(f"`directory` is {path} but must be a new or an empty directory")
+        path.mkdir(parents=True, exist_ok=is_there)  # fails if another search took it in the meantime
+        directory = cls(path)
+        title = f"Search of {config.env_id} with {config.evaluator}, {config.representation}, seed {config.seed}"
+        (path / "README.md").write_text(_ABOUT.format(title=title), encoding="utf-8")
+        directory.write_config(config)
+        return directory
+
+    @property
+    def episodes(self) -> Path:
+        """A line for each episode."""
+        return self.path / "episodes.jsonl"
+
+    @property
+    def times(self) -> Path:
+        """When each episode ended."""
+        return self.path / "times.jsonl"
+
+    @property
+    def energies(self) -> Path:
+        """Database of all energies."""
+        return self.path / "energies.db"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The agent."""
+        return self.path / "checkpoint.zip"
+
+    @property
+    def warnings(self) -> Path:
+        """Why energies failed."""
+        return self.path / "warnings.log"
+
+    def write_config(self, config: SearchConfig) -> None:
+        """Write the settings, and what they run with."""
+        versions = {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
+        about = {"settings": config.model_dump(mode="json"), "threads": torch.get_num_threads(), "versions": versions}
+        partial = self.path / "config.partial.json"
+        partial.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        partial.replace(self.path / "config.json")
+
+    def config(self) -> SearchConfig:
+        """Settings of the search.
+
+        Raises
+        ------
+        RunDirectoryError
+            If there are none, or wrong ones.
+        """
+        path = self.path / "config.json"
+        try:
+            return SearchConfig(**json.loads(path.read_text(encoding="utf-8"))["settings"])
+        except FileNotFoundError as error:
+            raise RunDirectoryError(
+                f"`directory` is {self.path} but must hold a search: there is no {path.name}"
+            ) from error
+        except ValidationError as error:
+            raise RunDirectoryError(f"{path}: {error}") from error
+        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise RunDirectoryError(f"`directory` is {self.path} but {path.name} does not hold settings") from error
+
+    def discard(self) -> None:
+        """Remove the directory and all that is in it."""
+        shutil.rmtree(self.path)
+
+    def keep_episodes(self, n: int) -> None:
+        """Cut off what was written after the first episodes, by a search that did not come to its next checkpoint.
+
+        Raises
+        ------
+        RunDirectoryError
+            If fewer have a whole line.
+        """
+        for path in (self.episodes, self.times):
+            lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+            if len(lines) < n:
+                raise RunDirectoryError(f"{path} has {len(lines)} lines but must have the {n} of the checkpoint")
+            if path.exists():
+                with path.open("r+b") as file:
+                    file.truncate(sum(len(line) + 1 for line in lines[:n]))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out; the lock ends with the process, however that ends.
+
+        Raises
+        ------
+        RunDirectoryError
+            If another process has it.
+        """
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise RunDirectoryError(f"`directory` is {self.path} but another process searches there") from error
+
+
+def read_episodes(directory: Path) -> list[dict[str, Any]]:
+    """Rows of a search's episodes, oldest first; a last line that was cut off is left out."""
+    return read_rows(RunDirectory(directory).episodes)

@@ -1,0 +1,169 @@
+"""Energies that outlive the process that computed them."""
+
+import math
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from ase.build import molecule
+from ase.calculators.emt import EMT
+from ase.db import connect
+
+from asla_env import Evaluator
+from asla_env.energy_database import EnergyDatabase
+from asla_env.problems import graphene_mini
+
+ATOMS = molecule("H2O")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "energies.db"
+
+
+def test_energies_are_there_again_to_the_last_bit(path):
+    energy = -1.0 / 3.0
+    with EnergyDatabase(path, "emt") as database:
+        assert database.get(b"a") is None
+        database.add(b"a", ATOMS, energy)
+        assert database.get(b"a") == energy
+    with EnergyDatabase(path, "emt") as database:
+        assert database.get(b"a") == energy
+        assert database.get(b"b") is None
+        assert len(database) == 1
+
+
+def test_energies_by_another_calculator_are_never_given_out(path):
+    with EnergyDatabase(path, "emt") as first, EnergyDatabase(path, "emt-2") as second:
+        first.add(b"a", ATOMS, -1.0)
+        second.add(b"a", ATOMS, -2.0)
+        assert (first.get(b"a"), second.get(b"a")) == (-1.0, -2.0)
+    for calculator, energy in (("emt", -1.0), ("emt-2", -2.0), ("emt-", None)):
+        with EnergyDatabase(path, calculator) as database:
+            assert database.get(b"a") == energy
+
+
+def test_a_structure_without_an_energy_is_kept_with_the_cause_and_tried_again(path):
+    with EnergyDatabase(path, "emt") as database:
+        database.add(b"a", ATOMS, math.nan, "RuntimeError: no convergence", 2.5)
+        assert database.get(b"a") is None
+        database.add(b"a", ATOMS, -1.0)
+        assert database.get(b"a") == -1.0
+    failed, computed = connect(path).select()
+    assert failed.data["error"] == "RuntimeError: no convergence"
+    assert failed.seconds == 2.5
+    assert computed.energy == -1.0
+
+
+def test_of_several_energies_the_first_stays(path):
+    with EnergyDatabase(path, "emt") as database:
+        database.add(b"a", ATOMS, -1.0)
+        database.add(b"a", ATOMS, -2.0)
+        assert database.get(b"a") == -1.0
+    with EnergyDatabase(path, "emt") as database:
+        assert database.get(b"a") == -1.0
+
+
+def test_ase_reads_structures_and_energies(path):
+    with EnergyDatabase(path, "emt") as database:
+        database.add(b"a", ATOMS, -1.25)
+    row = connect(path).get(formula="H2O")
+    assert row.toatoms().get_potential_energy() == -1.25
+    assert row.toatoms().positions.tolist() == ATOMS.positions.tolist()
+    listing = subprocess.run([sys.executable, "-m", "ase", "db", str(path)], capture_output=True, text=True, check=True)
+    assert "H2O" in listing.stdout
+    assert "-1.25" in listing.stdout
+
+
+def test_files_are_merged_by_ase(path, tmp_path):
+    for name, energy in (("one.db", -1.0), ("two.db", -2.0)):
+        with EnergyDatabase(tmp_path / name, "emt") as database:
+            database.add(name.encode(), ATOMS, energy)
+    command = [sys.executable, "-m", "ase", "db", str(tmp_path / "one.db"), "--insert-into", str(tmp_path / "two.db")]
+    subprocess.run(command, check=True, capture_output=True)
+    with EnergyDatabase(tmp_path / "two.db", "emt") as database:
+        assert (database.get(b"one.db"), database.get(b"two.db")) == (-1.0, -2.0)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from ase.build import molecule
+from asla_env.energy_database import EnergyDatabase
+database = EnergyDatabase(Path(sys.argv[1]), "emt")
+for i in range(10**6):
+    database.add(b"%d" % i, molecule("H2O"), -float(i))
+    print(i, flush=True)
+"""
+
+
+def test_a_killed_process_loses_no_energy_and_leaves_a_file_that_can_be_written(path):
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True)
+    while int(process.stdout.readline()) < 5:
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    last = max([5, *map(int, process.stdout.read().split())])
+    process.stdout.close()
+    process.wait()
+    with EnergyDatabase(path, "emt") as database:
+        assert [database.get(b"%d" % i) for i in range(last + 1)] == [-float(i) for i in range(last + 1)]
+        database.add(b"new", ATOMS, -0.5)
+
+
+def test_a_file_that_is_none_is_refused(path):
+    path.write_bytes(b"something else, long enough to be a header of a database" * 20)
+    with pytest.raises(ValueError, match=r"`path` is .*energies\.db but must be a database of ASE"):
+        EnergyDatabase(path, "emt")
+
+
+def test_a_file_that_cannot_be_made_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(OSError, match="unable to open database file"):
+        EnergyDatabase(tmp_path / "nowhere" / "energies.db", "emt")
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_the_file_stays_whole(path, monkeypatch):
+    with EnergyDatabase(path, "emt") as database:
+        database.add(b"a", ATOMS, -1.0)
+
+        def full(*_, **__):
+            raise sqlite3.OperationalError("database or disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(database._database, "write", full)
+            with pytest.raises(OSError, match="disk is full"):
+                database.add(b"b", ATOMS, -2.0)
+        assert database.get(b"b") is None
+        database.add(b"b", ATOMS, -3.0)
+        assert database.get(b"b") == -3.0
+
+
+# In the evaluator
+
+
+def test_an_evaluator_computes_nothing_that_is_in_the_database(path):
+    problem = graphene_mini()
+    with EnergyDatabase(path, "emt") as database:
+        first = Evaluator(EMT, database=database)
+        evaluation = first.evaluate(problem.reference, b"a")
+    with EnergyDatabase(path, "emt") as database:
+        second = Evaluator(EMT, database=database)
+        assert second.evaluate(problem.reference, b"a") == evaluation
+        assert second.evaluate_many([problem.reference] * 2, [b"a", b"b"])[0] == evaluation
+        assert (second.n_computed, second.n_cached) == (1, 2)
+        assert len(database) == 2
+
+
+def test_an_evaluator_keeps_what_failed_and_nothing_without_a_key(path):
+    class Failing(EMT):
+        def get_potential_energy(self, *_, **__):
+            raise RuntimeError("no convergence")
+
+    with EnergyDatabase(path, "failing") as database:
+        evaluator = Evaluator(Failing, database=database)
+        evaluator.evaluate(ATOMS, b"a")
+        evaluator.evaluate(ATOMS)
+    (row,) = connect(path).select()
+    assert row.data["error"] == "RuntimeError: no convergence"
