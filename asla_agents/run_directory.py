@@ -4,7 +4,7 @@ import json
 import platform
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -49,9 +49,12 @@ class RunDirectory:
     ----------
     path
         The directory.
+    made
+        Directories above it that were made with it, the innermost first.
     """
 
     path: Path
+    made: tuple[Path, ...] = ()
 
     @classmethod
     def make(cls, path: Path, config: SearchConfig) -> Self:
@@ -65,8 +68,9 @@ class RunDirectory:
         is_there = path.exists()
         if is_there and not (path.is_dir() and not any(path.iterdir())):
             raise FileExistsError(f"`directory` is {path} but must be a new or an empty directory")
+        made = tuple(parent for parent in path.parents if not parent.exists())
         path.mkdir(parents=True, exist_ok=is_there)  # fails if another search took it in the meantime
-        directory = cls(path)
+        directory = cls(path, made)
         title = f"Search of {config.env_id} with {config.evaluator}, {config.representation}, seed {config.seed}"
         (path / "README.md").write_text(_ABOUT.format(title=title), encoding="utf-8")
         directory.write_config(config)
@@ -126,8 +130,11 @@ class RunDirectory:
             raise RunDirectoryError(f"`directory` is {self.path} but {path.name} does not hold settings") from error
 
     def discard(self) -> None:
-        """Remove the directory and all that is in it."""
+        """Remove the directory with all that is in it, and those made with it where nothing else is."""
         shutil.rmtree(self.path)
+        with suppress(OSError):
+            for parent in self.made:
+                parent.rmdir()
 
     def keep_episodes(self, n: int) -> None:
         """Cut off what was written after the first episodes, by a search that did not come to its next checkpoint.
