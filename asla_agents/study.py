@@ -3,14 +3,12 @@
 import json
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext, suppress
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from hashlib import blake2b
 from itertools import groupby
 from math import ceil
-from multiprocessing.connection import wait as wait_for
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty
@@ -23,6 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
 from asla_agents.ensemble import Ensemble, MemberResult, shared_settings
+from asla_env.executors import energy_executor
+from asla_env.limits import Limits
+from asla_env.worker_process import end_with_parent
 
 MEMBERS = 32  # of an ensemble
 Row = dict[str, Any]
@@ -70,7 +71,7 @@ def run_study(
     members
         Most searches that one process advances together.
     energy_workers
-        Processes that each of these has for energies; 0: it computes them itself.
+        Guarded processes that each of these has for energies; 0: it computes them itself.
     on_episodes
         Called with the number of episodes that ended since the last call.
 
@@ -151,10 +152,13 @@ def _messages(
     """Run groups in processes of their own; rows, and numbers of episodes that ended, as they come."""
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
-    manager.start(_watch_parent)
-    with manager, ProcessPoolExecutor(workers, context, _watch_parent) as pool:
+    manager.start(end_with_parent)
+    limits = Limits().shared_by(workers * energy_workers) if energy_workers else None
+    with manager, ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         queue = manager.Queue()
-        running: set[Future[None]] = {pool.submit(_run_group, group, device, energy_workers, queue) for group in groups}
+        running: set[Future[None]] = {
+            pool.submit(_run_group, group, device, energy_workers, limits, queue) for group in groups
+        }
         try:
             while running or not queue.empty():
                 done, running = wait(running, timeout=0, return_when=FIRST_COMPLETED)
@@ -169,28 +173,15 @@ def _messages(
                 process.terminate()
 
 
-def _watch_parent() -> None:
-    """End this process when the one that started it dies, by whatever cause."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        sentinel = parent.sentinel
-        threading.Thread(target=lambda: (wait_for([sentinel]), os._exit(1)), daemon=True).start()
-
-
-def _run_group(group: list[tuple[str, SearchConfig]], device: str, energy_workers: int, queue: Any) -> None:
+def _run_group(
+    group: list[tuple[str, SearchConfig]], device: str, energy_workers: int, limits: Limits | None, queue: Any
+) -> None:
     """Run an ensemble and hand over its rows, and how many episodes ended."""
     torch.set_num_threads(1)
-    with _energy_pool(energy_workers) as executor:
+    with energy_executor(energy_workers, limits) as executor:
         ensemble = Ensemble([config for _, config in group], device, executor=executor)
         for result in ensemble.run(queue.put):
             queue.put(_row(group[result.index][0], result))
-
-
-def _energy_pool(workers: int) -> AbstractContextManager[Executor | None]:
-    """Processes for energies, or none."""
-    if not workers:
-        return nullcontext()
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _watch_parent)
 
 
 def _row(arm: str, result: MemberResult) -> Row:

@@ -1,12 +1,15 @@
 """Single-point energies of finished structures, guarded and cached."""
 
 import logging
+import pickle
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass
-from functools import lru_cache
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from math import isfinite, nan
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 
 from asla_env.calculators import DEFAULT, batch_function, calculator_factory
 from asla_env.energy_database import EnergyDatabase
+from asla_env.energy_error import EnergyError
 
 _LOGGER = logging.getLogger(__name__)
 _CACHE_SIZE = 10_000
@@ -27,6 +31,8 @@ class Evaluation:
 
     energy: float
     error: str | None
+    seconds: float = field(default=0.0, compare=False)
+    """How long the calculator worked for it; 0 if it was known."""
 
 
 class Evaluator:
@@ -44,8 +50,8 @@ class Evaluator:
     database : EnergyDatabase, optional
         Where energies of structures with a key are kept, and looked up before one is computed.
     executor : concurrent.futures.Executor, optional
-        Where `evaluate_many` computes energies, such as a pool of processes, to which the calculator's name or
-        function is pickled; without it they are computed here.
+        Where energies are computed, such as a `WorkerPool`, to which the calculator's name or function is pickled;
+        without it they are computed here, where nothing guards against a calculator that takes for ever or crashes.
 
     Attributes
     ----------
@@ -94,13 +100,16 @@ class Evaluator:
         Returns
         -------
         Evaluation
-            With an ``error`` if the calculator raised an exception or returned anything but a
-            finite number; the cause is logged as a warning. An exception from making the
-            calculator is not caught: it would befall every structure.
+            With an ``error`` if the calculator raised an exception, returned anything but a finite number, or met a
+            limit of the executor; the cause is logged as a warning. What would befall every structure is not caught: an
+            exception from making the calculator, or what breaks the executor.
         """
         evaluation = self._look_up(key)
         if evaluation is None:
-            evaluation = self._compute(atoms)
+            if self._executor is None:
+                evaluation = self._compute(atoms)
+            else:
+                (evaluation,) = self._compute_there([atoms], self._executor)
             self._remember(key, atoms, evaluation)
         return evaluation
 
@@ -126,8 +135,7 @@ class Evaluator:
         Returns
         -------
         list of Evaluation
-            What `evaluate` would return for each, to rounding. What breaks the executor itself is raised, as it would
-            befall every structure.
+            What `evaluate` would return for each, to rounding.
         """
         names = [i if key is None else key for i, key in enumerate(keys)]
         evaluations = {name: known for name, key in zip(names, keys, strict=True) if (known := self._look_up(key))}
@@ -142,10 +150,9 @@ class Evaluator:
         self, structures: list[Atoms], as_array: Callable[[NDArray[np.float64]], Any]
     ) -> list[Evaluation]:
         if self._executor is not None:
-            futures = [self._executor.submit(_evaluate_there, self._given, atoms) for atoms in structures]
-            self.n_computed += len(structures)
-            return [future.result() for future in futures]
+            return self._compute_there(structures, self._executor)
         if self._batch is not None and structures:
+            start = perf_counter()
             try:
                 positions = as_array(np.stack([atoms.positions for atoms in structures]))
                 energies = [float(energy) for energy in self._batch(positions, structures[0])]
@@ -154,7 +161,8 @@ class Evaluator:
                 energies = [nan]
             if all(map(isfinite, energies)):
                 self.n_computed += len(structures)
-                return [Evaluation(energy, None) for energy in energies]
+                seconds = (perf_counter() - start) / len(structures)
+                return [Evaluation(energy, None, seconds) for energy in energies]
         return [self._compute(atoms) for atoms in structures]
 
     def _look_up(self, key: bytes | None) -> Evaluation | None:
@@ -170,20 +178,58 @@ class Evaluator:
         self.n_cached += 1
         return Evaluation(energy, None)
 
+    def _compute_there(self, structures: list[Atoms], executor: Executor) -> list[Evaluation]:
+        """Compute energies by the executor; on an interrupt what is left of them is cancelled."""
+        futures = list[Future[Evaluation]]()
+        try:
+            for atoms in structures:
+                futures.append(executor.submit(_evaluate_there, self._pickled, atoms))
+                self.n_computed += 1
+            return [self._outcome(future.result, atoms) for future, atoms in zip(futures, structures, strict=True)]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+
     def _compute(self, atoms: Atoms) -> Evaluation:
+        self.n_computed += 1
+        return self._outcome(lambda: self.attempt(atoms), atoms)
+
+    def _outcome(self, attempt: Callable[[], Evaluation], atoms: Atoms) -> Evaluation:
+        """What an attempt returns, or its failure, told once."""
+        try:
+            return attempt()
+        except EnergyError as failure:
+            _LOGGER.warning("no energy of %s by %s: %s", atoms.symbols, self.calculator, failure)
+            _LOGGER.debug("where it failed", exc_info=True)
+            return Evaluation(nan, str(failure), failure.seconds)
+
+    def attempt(self, atoms: Atoms) -> Evaluation:
+        """Compute the energy of a structure in this process; neither looked up nor counted.
+
+        Raises
+        ------
+        EnergyError
+            If the calculator raised an exception or returned anything but a finite number.
+        """
         calculator = self._live if self._live is not None else self._new_calculator()
         self._live = None  # put back only after a success: failed or interrupted, it may be broken
-        self.n_computed += 1
+        start = perf_counter()
         try:
             energy = _single_point(calculator, atoms.copy())
+        except MemoryError as error:
+            traceback.clear_frames(error.__traceback__)  # what they hold is the memory that is needed from here on
+            raise EnergyError("memory", str(error) or "too little is left", perf_counter() - start) from error
         except Exception as error:  # calculators raise what they like
-            cause = f"{type(error).__name__}: {error}"
-            _LOGGER.warning("no energy of %s by %s: %s", atoms.symbols, self.calculator, cause)
-            _LOGGER.debug("where it failed", exc_info=True)
-            return Evaluation(nan, cause)
+            raise EnergyError("error", f"{type(error).__name__}: {error}", perf_counter() - start) from error
         if hasattr(calculator, "reset"):  # without it, only a new one is sure to remember nothing
             self._live = calculator
-        return Evaluation(energy, None)
+        return Evaluation(energy, None, perf_counter() - start)
+
+    @cached_property
+    def _pickled(self) -> bytes:
+        """What names the calculator in another process: equal to itself there, as a function may not be."""
+        return pickle.dumps(self._given)
 
     def _new_calculator(self) -> Calculator:
         calculator = self._factory()
@@ -197,7 +243,7 @@ class Evaluator:
         if key is None:
             return
         if self._database is not None:
-            self._database.add(key, atoms, evaluation.energy, evaluation.error)
+            self._database.add(key, atoms, evaluation.energy, evaluation.error, evaluation.seconds)
         if evaluation.error is not None:
             return
         self._energies[key] = evaluation.energy
@@ -206,14 +252,14 @@ class Evaluator:
 
 
 @lru_cache(maxsize=1)
-def _evaluator_there(calculator: str | Callable[[], Calculator]) -> Evaluator:
+def _evaluator_there(pickled: bytes) -> Evaluator:
     """Evaluator that a process keeps for the structures that it is sent."""
-    return Evaluator(calculator)
+    return Evaluator(pickle.loads(pickled))
 
 
-def _evaluate_there(calculator: str | Callable[[], Calculator], atoms: Atoms) -> Evaluation:
-    """Energy of a structure, in the process of an executor."""
-    return _evaluator_there(calculator).evaluate(atoms)
+def _evaluate_there(pickled: bytes, atoms: Atoms) -> Evaluation:
+    """Energy of a structure, in the process of an executor; raises `EnergyError`."""
+    return _evaluator_there(pickled).attempt(atoms)
 
 
 def _single_point(calculator: Calculator, atoms: Atoms) -> float:

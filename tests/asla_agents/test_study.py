@@ -6,14 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
+import psutil
 import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from asla_agents import cli
-from asla_agents import study as study_module
 from asla_agents.callbacks import read_rows
 from asla_agents.study import Study, key_of, rows_of, run_study
 
@@ -58,13 +59,6 @@ def test_a_negative_number_of_processes_for_energies_is_refused(tmp_path):
         list(run_study(STUDY, tmp_path / "rows.jsonl", restarts=1, energy_workers=-1))
 
 
-def test_there_are_as_many_processes_for_energies_as_asked_for():
-    with study_module._energy_pool(0) as none, study_module._energy_pool(2) as pool:
-        assert none is None
-        assert pool.submit(os.getpid).result(TIMEOUT) != os.getpid()
-        assert pool._max_workers == 2
-
-
 def test_processes_for_energies_do_not_change_the_rows(whole, tmp_path):
     rows = in_order(run_study(STUDY, tmp_path / "rows.jsonl", restarts=3, energy_workers=2))
     assert [row | {"best_above_reference": None, "median_last_100": None} for row in rows] == [
@@ -72,6 +66,24 @@ def test_processes_for_energies_do_not_change_the_rows(whole, tmp_path):
     ]
     for ours, theirs in zip(rows, whole, strict=True):
         assert ours["median_last_100"] == pytest.approx(theirs["median_last_100"], abs=0.002)
+
+
+def test_a_study_survives_its_processes_for_energies(whole, tmp_path):
+    killed = []
+
+    def kill(episodes):
+        """Kill those processes, which unlike all others lead process groups."""
+        for process in psutil.Process().children(recursive=True):
+            with suppress(ProcessLookupError):
+                if len(killed) < 2 and os.getpgid(process.pid) == process.pid:
+                    os.kill(process.pid, signal.SIGKILL)
+                    killed.append(process.pid)
+
+    rows = in_order(run_study(STUDY, tmp_path / "rows.jsonl", restarts=3, energy_workers=1, on_episodes=kill))
+    assert len(killed) == 2
+    assert [(row["arm"], row["seed"], row["episodes"]) for row in rows] == [
+        (row["arm"], row["seed"], row["episodes"]) for row in whole
+    ]
 
 
 def test_all_episodes_are_reported_as_they_end(tmp_path):

@@ -3,6 +3,7 @@ import logging
 import pickle
 import subprocess
 import sys
+import time
 import warnings
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -168,7 +169,7 @@ def test_the_structure_is_not_changed() -> None:
     ("answer", "cause"),
     [
         (RuntimeError("no convergence"), "RuntimeError: no convergence"),
-        (MemoryError(), "MemoryError: "),
+        (MemoryError(), "memory: too little is left"),
         (float("nan"), "ValueError: `energy` is nan eV but must be finite"),
         (float("-inf"), "ValueError: `energy` is -inf eV but must be finite"),
         (np.zeros(1), "TypeError: `energy` is array([0.]) but must be a number"),
@@ -350,9 +351,40 @@ class Broken(Executor):
 
 def test_an_executor_that_breaks_is_an_error_and_not_an_energy() -> None:
     used = Evaluator(EMT, Broken())
-    with pytest.raises(BrokenProcessPool):
-        used.evaluate_many([WATER], [b"a"])
-    assert used.evaluate(WATER, b"a") == Evaluator(EMT).evaluate(WATER)
+    for compute in (lambda: used.evaluate(WATER, b"a"), lambda: used.evaluate_many([WATER], [b"a"])):
+        with pytest.raises(BrokenProcessPool):
+            compute()
+
+
+class Interrupted(Executor):
+    """Is interrupted while the second of its calls is waited for."""
+
+    def __init__(self) -> None:
+        self.futures: list[Future[Any]] = []
+
+    def submit(self, fn, /, *args, **kwargs) -> Future[Any]:
+        self.futures.append(Future())
+        if len(self.futures) == 1:
+            self.futures[0].set_result(Evaluation(1.0, None))
+        elif len(self.futures) == 2:
+            self.futures[1].set_exception(KeyboardInterrupt())
+        return self.futures[-1]
+
+
+def test_an_interrupt_cancels_what_is_left() -> None:
+    executor = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        Evaluator(EMT, executor).evaluate_many(sheets(4), [None] * 4)
+    assert [future.cancelled() for future in executor.futures] == [False, False, True, True]
+
+
+def test_an_energy_says_how_long_it_took() -> None:
+    used = Evaluator(Factory(lambda atoms: time.sleep(0.02) or 1.0))
+    assert 0.02 <= used.evaluate(WATER, b"a").seconds < 10
+    assert used.evaluate(WATER, b"a").seconds == 0
+    together = Evaluator("xwch").evaluate_many(sheets(3), [None] * 3)
+    assert len({evaluation.seconds for evaluation in together}) == 1
+    assert together[0].seconds > 0
 
 
 def test_a_batch_that_is_not_finite_is_computed_again_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,101 @@
+"""Energies on a Dask cluster, guarded there as they are here; needs ``asla[dask]``."""
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from functools import cache, partial
+from multiprocessing.util import Finalize
+from threading import Lock
+from typing import Any, ParamSpec, TypeVar, cast
+
+from distributed import Client, KilledWorker, get_worker
+
+from asla_env.energy_error import EnergyError
+from asla_env.limits import GIB, Limits
+from asla_env.workers import WorkerPool
+
+_starting = Lock()
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class DaskPool(Executor):
+    """Calls functions on the workers of a Dask cluster, each of which hands them to a `WorkerPool` of its own.
+
+    A call whose Dask worker dies is made again on another one. One that takes too long or ends its process costs that
+    process, not the Dask worker, and raises `EnergyError`.
+
+    Parameters
+    ----------
+    address
+        Of the scheduler, such as ``"tcp://10.0.0.1:8786"``.
+    limits
+        What an energy may take; `Limits()` if None. Without a limit of memory, each process has its share of half of
+        what Dask grants the worker.
+
+    Raises
+    ------
+    OSError
+        If there is no scheduler at this address.
+    """
+
+    def __init__(self, address: str, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._client = Client(address, set_as_default=False)
+        self._executor: Executor = self._client.get_executor(pure=False)
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Call a function on the cluster; an exception of the cluster itself is that of the future."""
+        there = self._executor.submit(_call_guarded, self._limits, partial(fn, *args, **kwargs))
+        here = Future[Any]()
+        here.add_done_callback(lambda _: there.cancel())  # without effect but on one that was cancelled
+        there.add_done_callback(partial(_hand_over, here))
+        return cast(Future[_T], here)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Leave the cluster, which goes on; calls that have not begun are cancelled if they are not waited for."""
+        self._executor.shutdown(wait and not cancel_futures)
+        self._client.close()
+
+
+def _hand_over(here: Future[Any], there: Future[Any]) -> None:
+    """Give a future the outcome of another one."""
+    if there.cancelled():
+        here.cancel()
+    if not here.set_running_or_notify_cancel():
+        return
+    outcome = there.exception() or there.result()
+    if isinstance(outcome, KilledWorker):
+        outcome = EnergyError("crash", f"{outcome.allowed_failures + 1} Dask workers died", 0.0)
+    if isinstance(outcome, BaseException):
+        here.set_exception(outcome)
+    else:
+        here.set_result(outcome)
+
+
+def _call_guarded(limits: Limits, function: Callable[[], Any]) -> Any:
+    """Call a function in a guarded process of this Dask worker; returns an `EnergyError`: Dask logs what is raised."""
+    with _starting:
+        pool = _pool_there(limits)
+    try:
+        return pool.submit(function).result()
+    except EnergyError as error:
+        return error
+
+
+@cache
+def _pool_there(limits: Limits) -> WorkerPool:
+    """Processes of this Dask worker, one for each of its threads."""
+    # Dask's workers are daemons, which may start no processes as these would outlive them; ours do not.
+    multiprocessing.current_process().daemon = False
+    worker = get_worker()
+    n_threads = worker.state.nthreads
+    granted = worker.memory_manager.memory_limit  # bytes
+    if limits.memory_gib is None and granted:
+        limits = replace(limits, memory_gib=granted / GIB / 2 / n_threads)
+    pool = WorkerPool(n_threads, limits)
+    Finalize(
+        None, pool.shutdown, kwargs={"cancel_futures": True}, exitpriority=0
+    )  # before its processes are waited for
+    return pool

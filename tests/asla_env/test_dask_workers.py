@@ -1,0 +1,95 @@
+"""Energies on a cluster of real processes, some of which are killed."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+from ase import Atoms
+from ase.calculators.emt import EMT
+
+from asla_env import Evaluator
+from asla_env.executors import energy_executor
+from asla_env.limits import Limits
+
+dask = pytest.importorskip("dask")
+distributed = pytest.importorskip("distributed")
+
+MODULE = '''
+import os, time
+from pathlib import Path
+from ase.calculators.emt import EMT
+
+FOLDER = Path(__file__).parent
+
+class Slow(EMT):
+    """Takes 0.1 s, leaves a file for each energy, and dies of three atoms and hangs at four."""
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        if len(self.atoms) == 3:
+            os._exit(1)
+        time.sleep(1000 if len(self.atoms) == 4 else 0.1)
+        (FOLDER / f"{time.time_ns()}-{os.getpid()}").touch()
+'''
+N_ENERGIES = 44
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    """The calculator, which the cluster can import too."""
+    folder = tmp_path_factory.mktemp("slow")
+    (folder / "slow_calculator.py").write_text(MODULE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        import slow_calculator
+
+        yield slow_calculator
+
+
+@pytest.fixture(scope="module")
+def cluster(slow):
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster:
+        yield cluster
+
+
+def copper(i, n=2):
+    return Atoms(f"Cu{n}", [(0, 0, 2.2 * j + 0.01 * i) for j in range(n - 1)] + [(0, 0, 2.2 * n + 0.02 * i)])
+
+
+def test_a_call_there_is_as_guarded_as_one_here(slow, cluster):
+    with energy_executor(dask=cluster.scheduler_address, limits=Limits(time_s=2, crash_retries=0)) as executor:
+        used = Evaluator(slow.Slow, executor)
+        good, crashed, hung, last = used.evaluate_many([copper(0), copper(0, 3), copper(0, 4), copper(1)], [None] * 4)
+    assert [good, last] == [Evaluator(EMT).evaluate(copper(i)) for i in (0, 1)]
+    assert crashed.error == "crash: the process ended with exit code 1"
+    assert hung.error == "timeout: no energy after 2 s"
+
+
+def test_energies_of_workers_that_are_killed_are_computed_elsewhere(slow, cluster):
+    structures = [copper(i) for i in range(N_ENERGIES)]
+    with energy_executor(dask=cluster.scheduler_address) as executor:
+        used = Evaluator(slow.Slow, executor)
+        started = {path.name for path in slow.FOLDER.iterdir()}
+        killer = threading.Thread(target=kill_two_workers, args=(cluster, slow.FOLDER, len(started)))
+        killer.start()
+        evaluations = used.evaluate_many(structures, [bytes([i]) for i in range(N_ENERGIES)])
+        killer.join()
+        again = used.evaluate_many(structures, [bytes([i]) for i in range(N_ENERGIES)])
+    assert evaluations == [Evaluator(EMT).evaluate(atoms) for atoms in structures]
+    assert again == evaluations
+    assert (used.n_computed, used.n_cached) == (N_ENERGIES, N_ENERGIES)
+
+
+def kill_two_workers(cluster, folder, n_before):
+    """Kill one worker after some energies, and another one after more."""
+    for n_energies in (8, 20):
+        while len(list(folder.iterdir())) < n_before + n_energies:
+            time.sleep(0.02)
+        os.kill(next(nanny.pid for nanny in cluster.workers.values() if nanny.pid), signal.SIGKILL)
+
+
+def test_a_cluster_that_is_not_there_is_an_error():
+    quickly = dask.config.set({"distributed.comm.timeouts.connect": "0.5s"})
+    with quickly, pytest.raises(OSError, match="Timed out trying to connect"):
+        energy_executor(dask="tcp://127.0.0.1:9")
