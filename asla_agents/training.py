@@ -23,6 +23,7 @@ from asla_agents.config import SearchConfig
 from asla_agents.explorer import BestBuild
 from asla_env import Evaluator, film, render
 from asla_env.action import ActionMask
+from asla_env.calculator_spec import CalculatorSpec
 from asla_env.env import AtomPlacementEnv
 from asla_env.observation import one_hot
 
@@ -126,7 +127,7 @@ def make_env(config: SearchConfig, executor: Executor | None = None) -> AtomPlac
     ValueError
         If the calculator does not know a species, or fails on the reference structure.
     """
-    env = gym.make(config.env_id, evaluator=Evaluator(config.evaluator, executor)).unwrapped
+    env = gym.make(config.env_id, evaluator=Evaluator(config.evaluator, executor, config.evaluator_settings)).unwrapped
     if not isinstance(env, AtomPlacementEnv):
         raise ValueError(f"`env_id` is {config.env_id!r} but must be the id of an AtomPlacementEnv")
     env.check_reference()
@@ -201,7 +202,8 @@ def _warnings_in(path: Path) -> Iterator[None]:
 
 def _write_about(config: SearchConfig, directory: Path) -> None:
     """Write the settings and the page that explains the files."""
-    versions = {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
+    ours = {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
+    versions = {**ours, **CalculatorSpec(config.evaluator, config.evaluator_settings).versions}
     settings = {"settings": config.model_dump(mode="json"), "versions": versions}
     (directory / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     title = f"Search of {config.env_id} with {config.evaluator}, {config.representation}, seed {config.seed}"

@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +14,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from numpy.typing import NDArray
 
-from asla_env.calculators import DEFAULT, batch_function, calculator_factory
+from asla_env.calculator_spec import CalculatorSpec
+from asla_env.calculators import DEFAULT, CalculatorFactory
 
 _LOGGER = logging.getLogger(__name__)
 _CACHE_SIZE = 10_000
@@ -38,14 +39,18 @@ class Evaluator:
     Parameters
     ----------
     calculator : str or callable
-        A name (`asla_env.calculators.names`) or a function without arguments that returns an ASE
-        calculator. It is called for the first structure, and again after each failure.
+        A name (`asla_env.calculators.names`), an import path such as ``"ase.calculators.emt:EMT"``, or a class or
+        function that returns an ASE calculator. It is called for the first structure, and again after each failure.
     executor : concurrent.futures.Executor, optional
         Where `evaluate_many` computes energies, such as a pool of processes, to which the calculator's name or
         function is pickled; without it they are computed here.
+    settings : mapping, optional
+        Keyword arguments that the calculator is made with; docs/calculators.md has those of the named ones.
 
     Attributes
     ----------
+    spec : CalculatorSpec
+        The calculator with its settings.
     calculator : str
         Name of the calculator, for display.
     n_computed, n_cached : int
@@ -55,14 +60,20 @@ class Evaluator:
     ------
     ValueError
         If no calculator has this name.
+    ImportError
+        If there is nothing at this import path.
     TypeError
-        If `calculator` is neither a name nor a function.
+        If `calculator` is neither a name nor a function, or has no such setting.
     """
 
-    def __init__(self, calculator: str | Callable[[], Calculator] = DEFAULT, executor: Executor | None = None) -> None:
-        self._given, self._executor = calculator, executor
-        self._factory, self._batch = calculator_factory(calculator), batch_function(calculator)
-        self.calculator = calculator if isinstance(calculator, str) else _display_name(calculator)
+    def __init__(
+        self,
+        calculator: str | CalculatorFactory = DEFAULT,
+        executor: Executor | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.spec, self._executor = CalculatorSpec(calculator, settings or {}), executor
+        self.calculator, self._batch = self.spec.name, self.spec.batch
         self.n_computed = 0
         self.n_cached = 0
         self._live: Calculator | None = None
@@ -134,7 +145,7 @@ class Evaluator:
         self, structures: list[Atoms], as_array: Callable[[NDArray[np.float64]], Any]
     ) -> list[Evaluation]:
         if self._executor is not None:
-            futures = [self._executor.submit(_evaluate_there, self._given, atoms) for atoms in structures]
+            futures = [self._executor.submit(_evaluate_there, self.spec, atoms) for atoms in structures]
             self.n_computed += len(structures)
             return [future.result() for future in futures]
         if self._batch is not None and structures:
@@ -157,7 +168,7 @@ class Evaluator:
         return Evaluation(self._energies[key], None)
 
     def _compute(self, atoms: Atoms) -> Evaluation:
-        calculator = self._live if self._live is not None else self._new_calculator()
+        calculator = self._live if self._live is not None else self.spec.make()
         self._live = None  # put back only after a success: failed or interrupted, it may be broken
         self.n_computed += 1
         try:
@@ -171,14 +182,6 @@ class Evaluator:
             self._live = calculator
         return Evaluation(energy, None)
 
-    def _new_calculator(self) -> Calculator:
-        calculator = self._factory()
-        if not callable(getattr(calculator, "get_potential_energy", None)):
-            raise TypeError(
-                f"`calculator` returned an object of type {type(calculator).__name__} but must return an ASE calculator"
-            )
-        return calculator
-
     def _remember(self, key: bytes | None, evaluation: Evaluation) -> None:
         if key is None or evaluation.error is not None:
             return
@@ -188,14 +191,14 @@ class Evaluator:
 
 
 @lru_cache(maxsize=1)
-def _evaluator_there(calculator: str | Callable[[], Calculator]) -> Evaluator:
+def _evaluator_there(spec: CalculatorSpec) -> Evaluator:
     """Evaluator that a process keeps for the structures that it is sent."""
-    return Evaluator(calculator)
+    return Evaluator(spec.calculator, settings=spec.settings)
 
 
-def _evaluate_there(calculator: str | Callable[[], Calculator], atoms: Atoms) -> Evaluation:
+def _evaluate_there(spec: CalculatorSpec, atoms: Atoms) -> Evaluation:
     """Energy of a structure, in the process of an executor."""
-    return _evaluator_there(calculator).evaluate(atoms)
+    return _evaluator_there(spec).evaluate(atoms)
 
 
 def _single_point(calculator: Calculator, atoms: Atoms) -> float:
@@ -209,7 +212,3 @@ def _single_point(calculator: Calculator, atoms: Atoms) -> float:
     if not isfinite(energy):
         raise ValueError(f"`energy` is {energy} eV but must be finite")
     return float(energy)
-
-
-def _display_name(factory: Callable[[], Calculator]) -> str:
-    return str(getattr(factory, "__name__", type(factory).__name__))
