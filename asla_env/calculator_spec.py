@@ -51,7 +51,7 @@ class CalculatorSpec:
         factory = self._factory
         if isinstance(factory, BaseCalculator) or not callable(factory):
             raise TypeError(
-                f"`calculator` is of type {type(factory).__name__} but must be a name, or a function that makes an ASE "
+                f"`calculator` is of type {type(factory).__name__} but must be a name or a function that makes an ASE "
                 "calculator: a class such as `EMT`, or `lambda: EMT(...)` to set arguments"
             )
 

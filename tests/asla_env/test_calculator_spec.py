@@ -125,7 +125,7 @@ def test_an_environment_takes_settings_with_an_evaluator() -> None:
         ("ase.calculators.emt:", ValueError, "must be one of"),
         ("no_such_module:EMT", ImportError, r"'no_such_module' cannot be imported: ModuleNotFoundError"),
         ("ase.calculators.emt:EMTT", ImportError, r"'ase.calculators.emt' has no 'EMTT'"),
-        ("ase.calculators.emt:parameters", TypeError, "is of type dict but must be a name, or a function"),
+        ("ase.calculators.emt:parameters", TypeError, "is of type dict but must be a name or a function"),
         (EMT(), TypeError, r"EMT but must be .*lambda: EMT"),
         (1, TypeError, "int but must be"),
     ],
