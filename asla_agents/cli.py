@@ -1,5 +1,7 @@
 """The command `asla`."""
 
+import json
+import sys
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,13 +30,17 @@ app = typer.Typer(help="Discover atomistic structures, atom by atom.", no_args_i
 
 def main() -> None:
     """Run the command line; what a user got wrong is one line and exit status 2."""
+    sys.path.append(str(Path.cwd()))  # for a calculator in a file of one's own
     app()
 
 
 @app.command("search")
 def search_command(
     env_id: Annotated[str, typer.Argument(metavar="ID", help="Problem to search; `asla list` shows them.")],
-    evaluator: Annotated[str, typer.Option(help="Calculator of the energies.")] = calculators.DEFAULT,
+    evaluator: Annotated[
+        str, typer.Option(help="Calculator of the energies: a name, or an import path `module:Class`.")
+    ] = calculators.DEFAULT,
+    evaluator_settings: Annotated[str, typer.Option(help="Settings of the calculator, as JSON.")] = "{}",
     representation: Annotated[str, typer.Option(help="How atoms are drawn for the network.")] = _SETTINGS[
         "representation"
     ].default,
@@ -59,6 +65,7 @@ def search_command(
         config = SearchConfig(
             env_id=env_id,
             evaluator=evaluator,
+            evaluator_settings=_from_json("evaluator_settings", evaluator_settings),
             representation=representation,
             episodes=episodes,
             seed=seed,
@@ -131,9 +138,18 @@ def _set_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
+def _from_json(name: str, text: str) -> Any:
+    """What an option of JSON says."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f'`{name}` is {text!r} but must be JSON, such as {{"xc": "PBE"}}: {error}') from error
+
+
 def _new_directory(config: SearchConfig) -> Path:
     """Directory under `runs` that is not there yet."""
-    stem = f"{config.env_id}_{config.evaluator}_{config.representation}_seed{config.seed}"
+    evaluator = config.evaluator.replace(":", ".")  # which Windows has in no name
+    stem = f"{config.env_id}_{evaluator}_{config.representation}_seed{config.seed}"
     paths = (Path("runs") / (f"{stem}_{i}" if i else stem) for i in count())
     return next(path for path in paths if not path.exists())
 

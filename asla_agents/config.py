@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from asla_agents.exploration import Exploration
 from asla_agents.imagination import ImaginationSettings
@@ -19,7 +19,9 @@ class SearchConfig(BaseModel):
     env_id: str
     """Gymnasium id of the problem."""
     evaluator: str = calculators.DEFAULT
-    """Name of the calculator."""
+    """Name of the calculator, or an import path of what makes one, such as `ase.calculators.emt:EMT`."""
+    evaluator_settings: dict[str, Any] = {}
+    """Settings of the calculator."""
     representation: str = "gaussian"
     """Name of the representation."""
     representation_kwargs: dict[str, Any] = {}
@@ -61,7 +63,17 @@ class SearchConfig(BaseModel):
     @field_validator("evaluator")
     @classmethod
     def _known_calculator(cls, value: str) -> str:
-        return _one_of(value, calculators.names())
+        calculators.check_name(value)
+        return value
+
+    @field_validator("evaluator_settings")
+    @classmethod
+    def _known_settings(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        try:
+            calculators.check_settings(info.data.get("evaluator", ""), value)
+        except TypeError as error:
+            raise ValueError(str(error)) from error  # the kind that pydantic gathers
+        return value
 
     @field_validator("representation")
     @classmethod

@@ -286,6 +286,7 @@ def _check_shared(configs: Sequence[SearchConfig]) -> None:
 def shared_settings(config: SearchConfig) -> dict[str, str]:
     """Settings that all members of an ensemble must share, as text."""
     settings = {name: str(getattr(config, name)) for name in _SHARED}
+    settings["evaluator_settings"] = json.dumps(config.evaluator_settings, sort_keys=True)
     may_differ = REPRESENTATIONS[config.representation].may_differ
     kwargs = {name: value for name, value in config.representation_kwargs.items() if name not in may_differ}
     return settings | {"representation_kwargs": json.dumps(kwargs, sort_keys=True)}

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
+from asla_env.calculator_spec import CalculatorSpec
 
 _LIBRARIES = ("asla", "torch", "stable-baselines3", "gymnasium", "ase", "tblite", "numpy")
 _ABOUT = """\
@@ -103,7 +104,9 @@ class RunDirectory:
 
     def write_config(self, config: SearchConfig) -> None:
         """Write the settings, and what they run with."""
-        versions = {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
+        versions: dict[str, str | None] = {"python": platform.python_version()}
+        versions |= {name: version(name) for name in _LIBRARIES}
+        versions |= CalculatorSpec(config.evaluator, config.evaluator_settings).versions
         about = {"settings": config.model_dump(mode="json"), "threads": torch.get_num_threads(), "versions": versions}
         partial = self.path / "config.partial.json"
         partial.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

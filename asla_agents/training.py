@@ -21,6 +21,7 @@ from asla_agents.explorer import BestBuild
 from asla_agents.run_directory import RunDirectory, read_episodes
 from asla_env import Evaluator, film, render
 from asla_env.action import ActionMask
+from asla_env.calculator_spec import CalculatorSpec
 from asla_env.energy_database import EnergyDatabase
 from asla_env.env import AtomPlacementEnv
 from asla_env.observation import one_hot
@@ -74,7 +75,7 @@ def search(config: SearchConfig, path: Path, progress_bar: bool = True) -> Searc
         If the calculator does not know a species, or fails on the reference structure.
     """
     directory = RunDirectory.make(path, config)
-    with directory.locked(), EnergyDatabase(directory.energies, config.evaluator) as database:
+    with directory.locked(), _energies_in(directory, config) as database:
         try:
             model = make_model(config, make_env(config, database=database))
         except BaseException:
@@ -108,12 +109,20 @@ def resume(path: Path, episodes: int | None = None, progress_bar: bool = True) -
     config = directory.config()
     if episodes is not None:
         config = SearchConfig(**(config.model_dump() | {"episodes": episodes}))
-    with directory.locked(), EnergyDatabase(directory.energies, config.evaluator) as database:
+    with directory.locked(), _energies_in(directory, config) as database:
         env, checkpoint = make_env(config, database=database), directory.checkpoint
         model = ASLA.load(checkpoint, env) if checkpoint.exists() else make_model(config, env)
         directory.keep_episodes(model.episodes)
         directory.write_config(config)
         return _run(model, config, directory, progress_bar)
+
+
+def _energies_in(directory: RunDirectory, config: SearchConfig) -> EnergyDatabase:
+    """Energies by the calculator of a search, with its settings and of its version."""
+    fingerprint = CalculatorSpec(config.evaluator, config.evaluator_settings).fingerprint
+    if fingerprint is None:
+        raise ValueError(f"`evaluator` is {config.evaluator!r} but must be the same whenever it is made")
+    return EnergyDatabase(directory.energies, fingerprint)
 
 
 def _run(model: ASLA, config: SearchConfig, directory: RunDirectory, progress_bar: bool) -> SearchResult:
@@ -162,7 +171,8 @@ def make_env(
     ValueError
         If the calculator does not know a species, or fails on the reference structure.
     """
-    env = gym.make(config.env_id, evaluator=Evaluator(config.evaluator, executor, database)).unwrapped
+    evaluator = Evaluator(config.evaluator, executor, config.evaluator_settings, database)
+    env = gym.make(config.env_id, evaluator=evaluator).unwrapped
     if not isinstance(env, AtomPlacementEnv):
         raise ValueError(f"`env_id` is {config.env_id!r} but must be the id of an AtomPlacementEnv")
     env.check_reference()

@@ -1,45 +1,24 @@
-"""ASE calculators by name.
+"""Our calculators by name; the libraries that compute are imported when a calculator is made."""
 
-Calculators are handed on as factories, functions without arguments that make one: an instance
-carries the state of its last calculation and cannot go to another process. A factory imports what
-it needs when it is called.
-"""
-
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator, Calculator
-from ase.data import chemical_symbols
+from ase.calculators.calculator import Calculator
 from numpy.typing import NDArray
 
-CalculatorFactory: TypeAlias = Callable[[], Calculator]
+from asla_env import dftb_plus, gpaw_calculator, xtb
+
+CalculatorFactory: TypeAlias = Callable[..., Calculator]
 BatchFunction: TypeAlias = Callable[[NDArray[np.float64], Atoms], Any]
 """``(positions, structure) -> energies`` in eV, of structures that differ from one in nothing but positions in Å, shape
 (batch, atoms, 3); both arrays may be tensors."""
 
 DEFAULT = "gfn1-xtb"
-ELECTRONIC_TEMPERATURE = 300.0  # K, of the xTB methods; it is part of the energy
-
-
-def _tblite(method: str) -> Calculator:
-    """Make the xTB calculator of tblite for `method`, as tblite spells it."""
-    try:
-        from tblite.ase import TBLite
-    except ImportError as error:
-        raise ImportError(f"{method} needs tblite, which cannot be imported: `pip install tblite`") from error
-    calculator: Calculator = TBLite(
-        method=method,
-        accuracy=1.0,
-        electronic_temperature=ELECTRONIC_TEMPERATURE,
-        max_iterations=250,
-        verbosity=0,
-        cache_api=False,  # so that `reset` drops the wavefunction too, which would start the next structure
-    )
-    return calculator
 
 
 def _xwch() -> Calculator:
@@ -58,20 +37,30 @@ def _xwch_batch(positions: NDArray[np.float64], structure: Atoms) -> Any:
 
 
 @dataclass(frozen=True)
-class _Named:
-    """How to make a calculator, the species it knows, None if any, and its form for many structures, if any."""
+class NamedCalculator:
+    """How to make a calculator, whose settings are the arguments of `factory`, and what is known of it."""
 
     factory: CalculatorFactory
-    species: frozenset[str] | None
+    species: frozenset[str] | None = None
+    """Species that it knows, None if any."""
+    libraries: tuple[str, ...] = ()
+    """What is installed to compute its energies."""
     batch: BatchFunction | None = None
+    """Its form for many structures, if there is one."""
+    check: Callable[..., None] | None = None
+    """Raises if something is missing, by species and settings."""
+    contents: Callable[..., Mapping[str, str]] | None = None
+    """Digests of the files that decide its energies, by settings."""
 
-
-_XTB_SPECIES = frozenset(chemical_symbols[1:87])  # H to Rn
 
 _CALCULATORS = {
-    "gfn1-xtb": _Named(partial(_tblite, "GFN1-xTB"), _XTB_SPECIES),
-    "gfn2-xtb": _Named(partial(_tblite, "GFN2-xTB"), _XTB_SPECIES),
-    "xwch": _Named(_xwch, frozenset({"C"}), _xwch_batch),
+    "gfn1-xtb": NamedCalculator(partial(xtb.xtb, "GFN1-xTB"), xtb.SPECIES, ("tblite",)),
+    "gfn2-xtb": NamedCalculator(partial(xtb.xtb, "GFN2-xTB"), xtb.SPECIES, ("tblite",)),
+    "xwch": NamedCalculator(_xwch, frozenset({"C"}), ("asla",), batch=_xwch_batch),
+    "gpaw": NamedCalculator(gpaw_calculator.gpaw, gpaw_calculator.SPECIES, ("gpaw", "gpaw-data")),
+    "dftb+": NamedCalculator(
+        dftb_plus.dftb_plus, None, ("ase",), check=dftb_plus.check_files, contents=dftb_plus.contents
+    ),
 }
 
 
@@ -80,63 +69,33 @@ def names() -> tuple[str, ...]:
     return tuple(_CALCULATORS)
 
 
-def calculator_factory(name_or_factory: str | CalculatorFactory) -> CalculatorFactory:
-    """Give the function that makes a calculator.
-
-    Parameters
-    ----------
-    name_or_factory : str or callable
-        One of `names`, or a function without arguments that returns an ASE calculator, which is
-        returned as it is.
-
-    Raises
-    ------
-    ValueError
-        If no calculator has this name.
-    TypeError
-        If it is a calculator rather than a function that makes one, or something else.
-    """
-    if isinstance(name_or_factory, str):
-        return _named(name_or_factory).factory
-    if isinstance(name_or_factory, BaseCalculator) or not callable(name_or_factory):
-        raise TypeError(
-            f"`calculator` is of type {type(name_or_factory).__name__} but must be a name or a function "
-            "that makes an ASE calculator: a class such as `EMT`, or `lambda: EMT(...)` to set arguments"
-        )
-    return name_or_factory
+def named(name: str) -> NamedCalculator | None:
+    """What is known of the calculator of this name; None if there is none."""
+    return _CALCULATORS.get(name)
 
 
-def batch_function(name_or_factory: str | CalculatorFactory) -> BatchFunction | None:
-    """Give the function that computes many energies at once; None if there is none, as for calculators not ours.
-
-    Raises
-    ------
-    ValueError
-        If no calculator has this name.
-    """
-    return _named(name_or_factory).batch if isinstance(name_or_factory, str) else None
-
-
-def check_species(name_or_factory: str | CalculatorFactory, symbols: Iterable[str]) -> None:
-    """Check that a calculator knows all `symbols`; one that is not ours is taken to know any.
-
-    Raises
-    ------
-    ValueError
-        If it does not, or if no calculator has this name.
-    """
-    if not isinstance(name_or_factory, str):
-        return
-    known = _named(name_or_factory).species
-    foreign = sorted(set(symbols) - known) if known is not None else []
-    if foreign:
+def check_name(name: str) -> None:
+    """Raise ValueError unless this is one of `names` or has the form of an import path; nothing is imported."""
+    module, colon, attribute = name.partition(":")
+    if name not in _CALCULATORS and not (module and colon and attribute):
         raise ValueError(
-            f"`symbols` has {', '.join(foreign)} but must be of the species that {name_or_factory!r} knows"
+            f"`calculator` is {name!r} but must be one of {', '.join(map(repr, names()))} or an import path such as "
+            "'ase.calculators.emt:EMT'"
         )
 
 
-def _named(name: str) -> _Named:
-    """Entry of the table."""
+def check_settings(name: str, settings: Mapping[str, Any]) -> None:
+    """Raise TypeError if one of `names` does not have these settings; those of import paths are not looked at."""
     if name not in _CALCULATORS:
-        raise ValueError(f"`calculator` is {name!r} but must be one of {', '.join(map(repr, names()))}")
-    return _CALCULATORS[name]
+        return
+    known = defaults(name)
+    unknown = [setting for setting in settings if setting not in known]
+    if unknown:
+        rule = f"must be one of {', '.join(known)}" if known else "must be left out: it has none"
+        raise TypeError(f"`settings` of {name!r} has {', '.join(map(repr, unknown))} but a setting {rule}")
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """Settings of a named calculator with their defaults."""
+    parameters = inspect.signature(_CALCULATORS[name].factory).parameters
+    return {setting: parameter.default for setting, parameter in parameters.items()}

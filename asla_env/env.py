@@ -54,8 +54,8 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
     problem
         A `Problem`, or the name of one of ours (`asla_env.problems.PROBLEMS`).
     evaluator
-        A calculator's name (`asla_env.calculators.names`), a function that returns an ASE calculator, or an
-        `Evaluator`, which may be shared.
+        A calculator's name (`asla_env.calculators.names`), its import path, a function that returns an ASE calculator,
+        or an `Evaluator`, which has settings of the calculator and may be shared.
     reward
         ``"scaled"``, ``"energy"``, or a function ``(energy, reference_energy, n_placed) -> reward``, energies in eV.
     reward_window
@@ -287,9 +287,7 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
             raise ValueError(
                 "`reward` is 'scaled' but must be 'energy' or a function for a problem without a reference"
             )
-        if self.evaluator.calculator in calculators.names():
-            calculators.check_species(self.evaluator.calculator, self.problem.structure([]).symbols)
-            calculators.check_species(self.evaluator.calculator, self.problem.species)
+        self.evaluator.spec.check_species({*self.problem.structure([]).symbols, *self.problem.species})
         if not self._empty_mask.legal.any():
             raise ValueError("`problem` leaves no legal pixel for the first atom but must leave at least one")
 

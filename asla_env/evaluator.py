@@ -4,7 +4,7 @@ import logging
 import pickle
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -17,7 +17,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from numpy.typing import NDArray
 
-from asla_env.calculators import DEFAULT, batch_function, calculator_factory
+from asla_env.calculator_spec import CalculatorSpec
+from asla_env.calculators import DEFAULT, CalculatorFactory
 from asla_env.energy_database import EnergyDatabase
 from asla_env.energy_error import EnergyError
 
@@ -45,16 +46,20 @@ class Evaluator:
     Parameters
     ----------
     calculator : str or callable
-        A name (`asla_env.calculators.names`) or a function without arguments that returns an ASE
-        calculator. It is called for the first structure, and again after each failure.
+        A name (`asla_env.calculators.names`), an import path such as ``"ase.calculators.emt:EMT"``, or a class or
+        function that returns an ASE calculator. It is called for the first structure, and again after each failure.
+    executor : concurrent.futures.Executor, optional
+        Where energies are computed, such as a `WorkerPool`, to which what makes the calculator is pickled; without it
+        they are computed here, where nothing guards against a calculator that takes for ever or crashes.
+    settings : mapping, optional
+        Keyword arguments that the calculator is made with; docs/calculators.md has those of the named ones.
     database : EnergyDatabase, optional
         Where energies of structures with a key are kept, and looked up before one is computed.
-    executor : concurrent.futures.Executor, optional
-        Where energies are computed, such as a `WorkerPool`, to which the calculator's name or function is pickled;
-        without it they are computed here, where nothing guards against a calculator that takes for ever or crashes.
 
     Attributes
     ----------
+    spec : CalculatorSpec
+        The calculator with its settings.
     calculator : str
         Name of the calculator, for display.
     n_computed, n_cached : int
@@ -64,19 +69,21 @@ class Evaluator:
     ------
     ValueError
         If no calculator has this name.
+    ImportError
+        If there is nothing at this import path.
     TypeError
-        If `calculator` is neither a name nor a function.
+        If `calculator` is neither a name nor a function, or has no such setting.
     """
 
     def __init__(
         self,
-        calculator: str | Callable[[], Calculator] = DEFAULT,
+        calculator: str | CalculatorFactory = DEFAULT,
         executor: Executor | None = None,
+        settings: Mapping[str, Any] | None = None,
         database: EnergyDatabase | None = None,
     ) -> None:
-        self._given, self._executor, self._database = calculator, executor, database
-        self._factory, self._batch = calculator_factory(calculator), batch_function(calculator)
-        self.calculator = calculator if isinstance(calculator, str) else _display_name(calculator)
+        self.spec, self._executor, self._database = CalculatorSpec(calculator, settings or {}), executor, database
+        self.calculator, self._batch = self.spec.name, self.spec.batch
         self.n_computed = 0
         self.n_cached = 0
         self._live: Calculator | None = None
@@ -212,7 +219,7 @@ class Evaluator:
         EnergyError
             If the calculator raised an exception or returned anything but a finite number.
         """
-        calculator = self._live if self._live is not None else self._new_calculator()
+        calculator = self._live if self._live is not None else self.spec.make()
         self._live = None  # put back only after a success: failed or interrupted, it may be broken
         start = perf_counter()
         try:
@@ -229,15 +236,7 @@ class Evaluator:
     @cached_property
     def _pickled(self) -> bytes:
         """What names the calculator in another process: equal to itself there, as a function may not be."""
-        return pickle.dumps(self._given)
-
-    def _new_calculator(self) -> Calculator:
-        calculator = self._factory()
-        if not callable(getattr(calculator, "get_potential_energy", None)):
-            raise TypeError(
-                f"`calculator` returned an object of type {type(calculator).__name__} but must return an ASE calculator"
-            )
-        return calculator
+        return pickle.dumps(self.spec)
 
     def _remember(self, key: bytes | None, atoms: Atoms, evaluation: Evaluation) -> None:
         if key is None:
@@ -254,7 +253,8 @@ class Evaluator:
 @lru_cache(maxsize=1)
 def _evaluator_there(pickled: bytes) -> Evaluator:
     """Evaluator that a process keeps for the structures that it is sent."""
-    return Evaluator(pickle.loads(pickled))
+    spec: CalculatorSpec = pickle.loads(pickled)
+    return Evaluator(spec.calculator, settings=spec.settings)
 
 
 def _evaluate_there(pickled: bytes, atoms: Atoms) -> Evaluation:
@@ -273,7 +273,3 @@ def _single_point(calculator: Calculator, atoms: Atoms) -> float:
     if not isfinite(energy):
         raise ValueError(f"`energy` is {energy} eV but must be finite")
     return float(energy)
-
-
-def _display_name(factory: Callable[[], Calculator]) -> str:
-    return str(getattr(factory, "__name__", type(factory).__name__))

@@ -114,6 +114,36 @@ def test_what_is_no_search_cannot_go_on(tmp_path):
     assert "Traceback" not in result.output
 
 
+OWN = """
+from ase.calculators.lj import LennardJones
+
+def carbon(depth):
+    return LennardJones(sigma=1.3, epsilon=depth, rc=3.0)
+"""
+
+
+def test_a_search_finds_a_calculator_in_a_file_of_one_s_own(tmp_path):
+    (tmp_path / "calculator_of_mine.py").write_text(OWN)
+    command = ["search", MINI, "--evaluator", "calculator_of_mine:carbon", "--evaluator-settings", '{"depth": 0.5}']
+    code = "import sys; sys.argv[0] = 'asla'; from asla_agents.cli import main; main()"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "SB3_LOGDIR": str(tmp_path / "logs")}
+    done = subprocess.run(  # -P: as in a script, the working directory is not where modules are looked for
+        [sys.executable, "-P", "-c", code, *command, "--episodes", "2"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (directory,) = (tmp_path / "runs").iterdir()
+    assert directory.name == f"{MINI}_calculator_of_mine.carbon_gaussian_seed0"
+    config = json.loads((directory / "config.json").read_text())
+    assert config["settings"]["evaluator_settings"] == {"depth": 0.5}
+    assert len(config["versions"]["calculator_of_mine"]) == 32  # no version but a digest
+
+
 # The settings of a search
 
 
@@ -126,6 +156,13 @@ def test_options_become_settings(recorded, tmp_path):
     assert (config.env_id, config.evaluator, config.representation) == (MINI, "xwch", "agr")
     assert (config.episodes, config.seed, config.batch_size, config.gradient_steps) == (7, 3, 5, 0)
     assert config.stop_on_success is True
+
+
+def test_settings_of_the_calculator_are_given_as_json(recorded, tmp_path):
+    settings = {"xc": "LDA", "kpts": [2, 1, 1], "occupations": {"name": "fermi-dirac", "width": 0.2}}
+    options = ["--evaluator", "gpaw", "--evaluator-settings", json.dumps(settings), "--out", tmp_path / "out"]
+    assert run("search", "ASLA-Naphthalene-v0", *options).exit_code == 0
+    assert recorded[0][0].evaluator_settings == settings
 
 
 def test_builds_are_imagined_if_asked_for(recorded, tmp_path):
@@ -191,7 +228,14 @@ def assert_one_line(result, *parts):
     ("arguments", "parts"),
     [
         (["ASLA-Graphite-v0"], ["`env_id` is 'ASLA-Graphite-v0'", "must be one of ASLA-Graphene-v0, "]),
-        ([MINI, "--evaluator", "dft"], ["`evaluator` is 'dft'", "must be one of gfn1-xtb, "]),
+        ([MINI, "--evaluator", "dft"], ["`evaluator` is 'dft'", "must be one of 'gfn1-xtb', "]),
+        ([MINI, "--evaluator", "nothing:EMT"], ["`calculator` is 'nothing:EMT'", "'nothing' cannot be imported"]),
+        ([MINI, "--evaluator-settings", "{"], ["`evaluator_settings` is '{'", 'must be JSON, such as {"xc": "PBE"}']),
+        ([MINI, "--evaluator-settings", "[1]"], ["`evaluator_settings` is [1]", "valid dictionary"]),
+        (
+            [MINI, "--evaluator-settings", '{"xc": 1}'],
+            ["`evaluator_settings` is {'xc': 1}", "must be one of accuracy, "],
+        ),
         ([MINI, "--representation", "gauss"], ["`representation` is 'gauss'", "must be one of one-hot, "]),
         ([MINI, "--episodes", 0], ["`episodes` is 0", "greater than or equal to 1"]),
         ([MINI, "--seed", -1], ["`seed` is -1", "greater than or equal to 0"]),

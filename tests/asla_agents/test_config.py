@@ -13,6 +13,7 @@ from asla_env import calculators
 FULL = {
     "env_id": "ASLA-Naphthalene-v0",
     "evaluator": "gfn2-xtb",
+    "evaluator_settings": {"electronic_temperature": 500.0},
     "representation": "agr",
     "representation_kwargs": {"beta_1": 0.01, "widths_over_spacing": [0.5, 1.0]},
     "episodes": 7,
@@ -47,7 +48,9 @@ def test_all_settings_survive_a_file():
     ("name", "value", "rule"),
     [
         ("env_id", "ASLA-Graphite-v0", "must be one of ASLA-Graphene-v0, "),
-        ("evaluator", "dft", "must be one of gfn1-xtb, "),
+        ("evaluator", "dft", "must be one of 'gfn1-xtb', .* or an import path"),
+        ("evaluator_settings", {"xc": "PBE"}, "'gfn1-xtb' has 'xc' but a setting must be one of accuracy, "),
+        ("evaluator_settings", "PBE", "valid dictionary"),
         ("representation", "gauss", "must be one of one-hot, gaussian, "),
         ("episodes", 0, "greater than or equal to 1"),
         ("episodes", 1.5, "valid integer"),
@@ -68,6 +71,11 @@ def test_all_settings_survive_a_file():
 def test_a_wrong_setting_is_named_with_the_rule(name, value, rule):
     with pytest.raises(ValidationError, match=rf"(?s){name}.*{rule}"):
         SearchConfig(**{"env_id": "ASLA-Graphene-v0", name: value})
+
+
+def test_the_calculator_may_be_an_import_path_which_is_not_imported_yet():
+    config = SearchConfig(env_id="ASLA-Graphene-v0", evaluator="mine:Potential", evaluator_settings={"cutoff": 5.0})
+    assert SearchConfig.model_validate_json(config.model_dump_json()) == config
 
 
 def test_settings_do_not_change_once_made():

@@ -143,6 +143,10 @@ def test_global_random_states_do_not_change_and_are_not_changed():
         ([{}, {"batch_size": 7}], r"`configs` have the `batch_size` \['6', '7'\] but must share one"),
         ([{}, {"representation": "agr"}], r"`configs` have the `representation` \['agr', 'gaussian'\]"),
         ([{}, {"env_id": "ASLA-Graphene-v0"}], "`configs` have the `env_id`"),
+        (
+            [{"evaluator": "gfn1-xtb", "evaluator_settings": {"accuracy": accuracy}} for accuracy in (1.0, 2.0)],
+            "`configs` have the `evaluator_settings`",
+        ),
         ([{}, {"representation_kwargs": {"kernel_size": 15}}], "`configs` have the `representation_kwargs`"),
         (
             [{"representation": "displaced", "representation_kwargs": {"width_over_spacing": w}} for w in (1.0, 2.0)],

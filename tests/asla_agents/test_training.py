@@ -124,6 +124,15 @@ def names_in(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.glob("[!.]*"))
 
 
+# The calculator
+
+
+def test_the_environment_has_the_calculator_with_its_settings():
+    settings = {"evaluator": "ase.calculators.emt:EMT", "evaluator_settings": {"asap_cutoff": True}}
+    spec = make_env(make_config(env_id="ASLA-Naphthalene-v0", **settings)).evaluator.spec
+    assert (spec.calculator, spec.settings) == tuple(settings.values())
+
+
 # The files
 
 

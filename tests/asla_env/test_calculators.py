@@ -1,5 +1,4 @@
 import json
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.calculators.calculator import Calculator
-from ase.calculators.emt import EMT
+from ase.calculators.calculator import CalculationFailed, Calculator
 
-from asla_env.calculators import DEFAULT, calculator_factory, check_species, names
+from asla_env.calculator_spec import CalculatorSpec
+from asla_env.calculators import DEFAULT, names
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 
@@ -56,9 +55,7 @@ def energy(atoms: Atoms, calculator: Calculator) -> float:
 
 def xtb(temperature: float) -> Calculator:
     """GFN1-xTB at another electronic temperature (K) than ours."""
-    calculator = calculator_factory("gfn1-xtb")()
-    calculator.set(electronic_temperature=temperature)
-    return calculator
+    return CalculatorSpec("gfn1-xtb", {"electronic_temperature": temperature}).make()
 
 
 # Published numbers: energies of the best structures known on each problem's grid.
@@ -66,20 +63,20 @@ def xtb(temperature: float) -> Calculator:
 
 def test_naphthalene_on_the_grid_has_its_reference_energy_with_gfn1() -> None:
     expected = reference("naphthalene")["best_on_grid"]["gfn1-xtb, molecular"]["energy"]
-    calculator = calculator_factory("gfn1-xtb")()
+    calculator = CalculatorSpec("gfn1-xtb").make()
     assert energy(naphthalene_on_grid(), calculator) == pytest.approx(expected, abs=1e-4)
 
 
 def test_graphene_on_the_grid_has_its_reference_energy_with_gfn1() -> None:
     expected = reference("graphene")["best_on_grid"]["gfn1-xtb"]["energy_above_ideal"]
-    calculator = calculator_factory("gfn1-xtb")()
+    calculator = CalculatorSpec("gfn1-xtb").make()
     above_ideal = energy(graphene_on_grid("gfn1-xtb"), calculator) - energy(ideal_graphene(), calculator)
     assert above_ideal == pytest.approx(expected, abs=1e-3)
 
 
 def test_graphene_on_the_grid_has_its_reference_energy_with_xwch() -> None:
     expected = reference("graphene")["best_on_grid"]["xwch"]["energy_above_ideal"]
-    calculator = calculator_factory("xwch")()
+    calculator = CalculatorSpec("xwch").make()
     above_ideal = energy(graphene_on_grid("xwch"), calculator) - energy(ideal_graphene(), calculator)
     assert above_ideal == pytest.approx(expected, abs=1e-3)
 
@@ -87,12 +84,12 @@ def test_graphene_on_the_grid_has_its_reference_energy_with_xwch() -> None:
 @pytest.mark.parametrize("pbc", [True, (False, True, False)])
 def test_the_grain_boundary_has_its_reference_energy_with_gfn1(pbc: Any) -> None:
     expected = reference("grain_boundary")["best_on_grid"]["gfn1-xtb, H-terminated"]["energy"]
-    calculator = calculator_factory("gfn1-xtb")()
+    calculator = CalculatorSpec("gfn1-xtb").make()
     assert energy(grain_boundary_on_grid(pbc), calculator) == pytest.approx(expected, abs=1e-3)
 
 
 def test_one_periodic_axis_makes_all_axes_periodic_with_gfn1() -> None:
-    calculator = calculator_factory("gfn1-xtb")()
+    calculator = CalculatorSpec("gfn1-xtb").make()
     along_y = energy(grain_boundary_on_grid((False, True, False)), calculator)
     assert along_y == energy(grain_boundary_on_grid(True), calculator)
 
@@ -103,74 +100,53 @@ def test_the_electronic_temperature_is_part_of_the_energy() -> None:
     assert energy(graphene_on_grid("gfn1-xtb"), hot) - energy(ideal_graphene(), hot) == pytest.approx(1.35378, abs=1e-3)
 
 
-# Names and factories.
+# Names.
 
 
-@pytest.mark.parametrize("name", names())
-def test_every_named_calculator_finds_that_a_carbon_dimer_is_bound(name: str) -> None:
-    calculator = calculator_factory(name)()
+@pytest.mark.parametrize("name", ["gfn1-xtb", "gfn2-xtb", "xwch"])
+def test_every_calculator_that_comes_along_finds_that_a_carbon_dimer_is_bound(name: str) -> None:
+    calculator = CalculatorSpec(name).make()
     bound, apart = (energy(Atoms("C2", [[0, 0, 0], [0, 0, z]]), calculator) for z in (1.3, 2.2))
     assert bound < apart < 0
 
 
 def test_the_default_is_the_first_of_the_names() -> None:
     assert names()[0] == DEFAULT == "gfn1-xtb"
+    assert names()[1:] == ("gfn2-xtb", "xwch", "gpaw", "dftb+")
 
 
-def test_each_call_of_a_factory_makes_a_new_calculator() -> None:
-    factory = calculator_factory(DEFAULT)
-    assert factory() is not factory()
+@pytest.mark.parametrize(
+    ("name", "known", "foreign"),
+    [
+        ("gfn1-xtb", ["H", "C", "Rn"], ["U"]),
+        ("gfn2-xtb", ["H", "C", "Rn"], ["Fr", "U"]),
+        ("xwch", ["C"], ["B", "H"]),
+        ("gpaw", ["H", "C", "Au", "Lu", "Rn"], ["At", "Po", "Tc", "U"]),
+    ],
+)
+def test_a_calculator_knows_its_species_and_no_others(name: str, known: list[str], foreign: list[str]) -> None:
+    spec = CalculatorSpec(name)
+    spec.check_species(known)
+    with pytest.raises(ValueError, match=rf"`symbols` has {', '.join(foreign)} but must be .* that '{name}' knows"):
+        spec.check_species(["C", *reversed(foreign)])
 
 
-@pytest.mark.parametrize("name", names())
-def test_a_named_factory_can_go_to_another_process(name: str) -> None:
-    copy = pickle.loads(pickle.dumps(calculator_factory(name)))
-    assert isinstance(copy(), Calculator)
+@pytest.mark.parametrize("setting", [{"accuracy": 1000.0}, {"electronic_temperature": 20_000.0}, {"charge": 1}])
+def test_a_setting_of_xtb_changes_the_energy(setting: dict[str, Any]) -> None:
+    atoms = sheet("CO", [(0, 0), (1.3, 0)])
+    changed = energy(atoms, CalculatorSpec("gfn1-xtb", setting).make())
+    assert changed != energy(atoms, CalculatorSpec("gfn1-xtb").make())
 
 
-def test_an_unknown_name_is_told_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'pm7'.*'gfn1-xtb', 'gfn2-xtb', 'xwch'"):
-        calculator_factory("pm7")
-
-
-def test_a_class_is_a_factory() -> None:
-    assert calculator_factory(EMT) is EMT
-
-
-def test_a_calculator_is_not_a_factory() -> None:
-    with pytest.raises(TypeError, match=r"EMT but must be .*lambda: EMT"):
-        calculator_factory(EMT())
-
-
-def test_a_number_is_not_a_factory() -> None:
-    with pytest.raises(TypeError, match="int but must be"):
-        calculator_factory(1)
-
-
-def test_xwch_does_not_know_hydrogen() -> None:
-    with pytest.raises(ValueError, match=r"`symbols` has B, H but .*'xwch'"):
-        check_species("xwch", ["C", "H", "B", "H"])
-
-
-def test_xtb_does_not_know_uranium() -> None:
-    with pytest.raises(ValueError, match="U"):
-        check_species("gfn1-xtb", ["C", "U"])
-
-
-@pytest.mark.parametrize(("calculator", "symbols"), [("xwch", "C"), ("gfn2-xtb", ["C", "Rn"]), (EMT, ["U"])])
-def test_species_that_a_calculator_knows_or_may_know_pass(calculator: Any, symbols: Any) -> None:
-    check_species(calculator, symbols)
-
-
-def test_species_of_an_unknown_calculator_are_an_error() -> None:
-    with pytest.raises(ValueError, match="pm7"):
-        check_species("pm7", ["C"])
+def test_too_few_iterations_are_a_failure_of_xtb() -> None:
+    with pytest.raises(CalculationFailed):
+        energy(sheet("C2", [(0, 0), (1.3, 0)]), CalculatorSpec("gfn1-xtb", {"max_iterations": 1}).make())
 
 
 def test_a_missing_tblite_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tblite.ase", None)
     with pytest.raises(ImportError, match="pip install tblite"):
-        calculator_factory("gfn1-xtb")()
+        CalculatorSpec("gfn1-xtb").make()
 
 
 # Side by side with torch, whose OpenMP runtime is another one.
@@ -178,11 +154,11 @@ def test_a_missing_tblite_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch
 BEFORE_AND_AFTER_TORCH = """
 import json, sys
 from ase import Atoms
-from asla_env.calculators import calculator_factory
+from asla_env.calculator_spec import CalculatorSpec
 
 def energy():
     atoms = Atoms("C24", positions=json.loads(sys.argv[1]), cell=json.loads(sys.argv[2]), pbc=True)
-    return float(calculator_factory("gfn1-xtb")().get_potential_energy(atoms))
+    return float(CalculatorSpec("gfn1-xtb").make().get_potential_energy(atoms))
 
 before = energy()
 import torch

@@ -1,0 +1,86 @@
+"""What is the same thing in every process: import paths, versions and digests."""
+
+import json
+from collections.abc import Mapping
+from hashlib import blake2b
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+
+def resolve(path: str) -> Any:
+    """Import what an import path `module:attribute` stands for.
+
+    Raises
+    ------
+    ImportError
+        If the module cannot be imported, or has no such attribute.
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        imported = import_module(module)
+    except Exception as error:  # a module may raise what it likes
+        cause = f"{type(error).__name__}: {error}"
+        raise ImportError(f"`calculator` is {path!r} but {module!r} cannot be imported: {cause}") from error
+    try:
+        return attrgetter(attribute)(imported)
+    except AttributeError as error:
+        raise ImportError(f"`calculator` is {path!r} but {module!r} has no {attribute!r}") from error
+
+
+def import_path(thing: Any) -> str | None:
+    """Import path from which every process gets a function or a class; None if there is none, as for lambdas."""
+    module, attribute = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
+    if not module or not attribute or module == "__main__":
+        return None
+    path = f"{module}:{attribute}"
+    try:
+        return path if resolve(path) is thing else None
+    except ImportError:
+        return None
+
+
+def installed_version(library: str) -> str | None:
+    """Version of an installed library, None if it is not installed."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def versions_of_module(module: str) -> dict[str, str | None]:
+    """Versions of the libraries that hold a module; for a file outside of any, a digest of what it says."""
+    libraries = packages_distributions().get(module.partition(".")[0], [])
+    if libraries:
+        return {library: installed_version(library) for library in sorted(set(libraries))}
+    file = getattr(import_module(module), "__file__", None)
+    return {module: content(Path(file)) if file else None}
+
+
+def content(*files: Path) -> str:
+    """Digest of names and contents of files."""
+    hashed = blake2b(digest_size=16)
+    for file in files:
+        data = file.read_bytes()
+        hashed.update(f"{file.name} {len(data)} ".encode() + data)
+    return hashed.hexdigest()
+
+
+def digest(parts: Mapping[str, Any]) -> str | None:
+    """Digest of what JSON can say, in which 300 and 300.0 are the same; None if JSON cannot say it."""
+    try:
+        text = json.dumps(_plain(parts), sort_keys=True)
+    except (TypeError, ValueError):
+        return None
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """The value with whole floats as integers."""
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
