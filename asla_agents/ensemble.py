@@ -257,6 +257,9 @@ def _check_shared(configs: Sequence[SearchConfig]) -> None:
     """Raise ValueError unless there are members that may go together."""
     if not configs:
         raise ValueError("`configs` is empty but must hold the settings of at least one search")
+    for config in configs:
+        if config.builds_at_once > 1:
+            raise ValueError(f"`builds_at_once` is {config.builds_at_once} but must be 1 for a member of an ensemble")
     for name in shared_settings(configs[0]):
         values = {shared_settings(config)[name] for config in configs}
         if len(values) > 1:

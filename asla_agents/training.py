@@ -18,6 +18,7 @@ from ase.io import write
 from stable_baselines3.common.callbacks import BaseCallback
 
 from asla_agents.asla import ASLA
+from asla_agents.build_vec_env import BuildVecEnv
 from asla_agents.callbacks import Checkpoint, EpisodeLog, ProgressBar, StopOnSuccess, read_rows, save_whole
 from asla_agents.config import SearchConfig
 from asla_agents.explorer import BestBuild
@@ -137,7 +138,7 @@ def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
     """Make the agent of a search."""
     return ASLA(
         "QMapPolicy",
-        env,
+        env if config.builds_at_once == 1 else BuildVecEnv(env, config.builds_at_once),
         representation=config.representation,
         representation_kwargs=config.representation_kwargs,
         state_value=config.state_value,

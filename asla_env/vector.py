@@ -1,8 +1,7 @@
 """Many builds of one problem that go on together, their energies computed at once."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
@@ -49,7 +48,7 @@ class AtomPlacementVectorEnv(SyncVectorEnv[NDArray[np.int8], NDArray[np.int64]])
         **settings: Any,
     ) -> None:
         self._builds = builds_of(AtomPlacementEnv(problem, evaluator, **settings), num_envs)
-        super().__init__([partial(_itself, build) for build in self._builds], autoreset_mode=autoreset_mode)
+        super().__init__([build.itself for build in self._builds], autoreset_mode=autoreset_mode)
 
     def step(
         self, actions: NDArray[np.int64]
@@ -91,6 +90,10 @@ class Build(gym.Wrapper[Observation, np.int64, Observation, np.int64]):
         super().__init__(env)
         self.placement = env
         self.evaluation: Evaluation | None = None
+
+    def itself(self) -> Self:
+        """Return the build, for who asks for a function that makes an environment."""
+        return self
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Place an atom, with the energy that was handed over."""
@@ -151,8 +154,3 @@ def evaluate_together(
         for i, evaluation in zip(finished, envs[0].evaluator.evaluate_many(structures, keys, as_array), strict=True):
             evaluations[i] = evaluation
     return evaluations
-
-
-def _itself(build: Build) -> Build:
-    """What is made already, for who asks for a function that makes it."""
-    return build
