@@ -1,5 +1,6 @@
 """ASLA: an agent that learns to build stable structures from one energy an episode."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -17,6 +18,8 @@ from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor
 from torch.func import functional_call
 
+from asla_agents.build_vec_env import BuildVecEnv
+from asla_agents.builds_in_flight import BuildsInFlight
 from asla_agents.callbacks import ProgressBar, as_list
 from asla_agents.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from asla_agents.checks import check_settings, problem_of, representation_class
@@ -49,7 +52,7 @@ class ASLA(DQN):
     policy
         ``"QMapPolicy"`` or a subclass of `QMapPolicy`.
     env
-        An `asla_env.AtomPlacementEnv`, wrapped or not, or its id.
+        An `asla_env.AtomPlacementEnv`, wrapped or not, or its id; or a `BuildVecEnv`, whose builds go on together.
     representation
         How atoms are drawn: a name from `asla_agents.representations.REPRESENTATIONS`, or a subclass of
         `Representation`.
@@ -62,7 +65,7 @@ class ASLA(DQN):
     learning_rate
         Of the Adam optimiser.
     batch_size, gradient_steps
-        Samples an update, and updates after each episode.
+        Samples an update, and updates for each episode.
     warmup_episodes
         Random builds before the first update.
     patience
@@ -91,7 +94,7 @@ class ASLA(DQN):
     Raises
     ------
     ValueError
-        If the environment is none of ours or holds several, or a setting is out of its range.
+        If the environment is none of ours or holds several and is no `BuildVecEnv`, or a setting is out of its range.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"QMapPolicy": QMapPolicy}
@@ -142,8 +145,7 @@ class ASLA(DQN):
         self._imagine = imagination
         self.base_settings = {name: theirs[name] for name in ("stats_window_size", "tensorboard_log", "verbose")}
         self.base_settings["policy_kwargs"] = dict(self.policy_kwargs)
-        self._build: list[int] = []
-        self._plan: list[int] = []  # what is left of an imagined build
+        self._flight = BuildsInFlight(0)
         check_settings(self)
         self._setup_model()
 
@@ -187,7 +189,7 @@ class ASLA(DQN):
         Parameters
         ----------
         total_episodes
-            Episodes to run, on top of those run before.
+            Episodes to run, on top of those run before. Of several builds, the last round has as many as are left.
         callback, log_interval, tb_log_name, reset_num_timesteps
             As in Stable-Baselines3; intervals are episodes, and counting goes on unless told otherwise.
         progress_bar
@@ -202,19 +204,19 @@ class ASLA(DQN):
         if problem_of(env) != self.problem:
             raise ValueError("`env` has another problem but must have the one that the agent was made for")
         env.env_method("check_reference")
-        if reset_num_timesteps or self._last_obs is None:  # the environment, which starts a new build
-            self._build, self._plan = [], []
+        if reset_num_timesteps or self._last_obs is None:  # the environment, which starts new builds
+            self._flight = BuildsInFlight(env.num_envs)
         callbacks = [ProgressBar(total_episodes)] * progress_bar + as_list(callback)
         steps = total_episodes * self.problem.n_to_place
         _, callback = self._setup_learn(steps, callbacks, reset_num_timesteps or not self.num_timesteps, tb_log_name)
         callback.on_training_start(locals(), globals())
         last = self._episode_num + total_episodes
         try:
-            while self._episode_num < last and self._run_episode(env, callback, log_interval):
+            while (before := self._episode_num) < last and self._run_round(env, callback, log_interval, last - before):
                 if self.explorer.is_stuck:
                     self._start_afresh()
                 elif not self.explorer.is_warming_up:
-                    self.train(self.gradient_steps, self.batch_size)
+                    self.train(self.gradient_steps * (self._episode_num - before), self.batch_size)
         except BaseException:
             self._last_obs = None  # the environment may have gone on without us: the next search begins a new build
             raise
@@ -399,33 +401,42 @@ class ASLA(DQN):
         self.policy = cast(DQNPolicy, policy.to(self.device))
         self._create_aliases()
 
-    def _run_episode(self, env: VecEnv, callback: BaseCallback, log_interval: int | None) -> bool:
-        """Build one structure; whether to go on."""
-        frequency, buffer = TrainFreq(1, TrainFrequencyUnit.EPISODE), cast(ReplayBuffer, self.replay_buffer)
+    def _run_round(self, env: VecEnv, callback: BaseCallback, log_interval: int | None, most: int) -> bool:
+        """Build as many structures together as there are environments, or so many at most; whether to go on."""
+        self._flight.begin_round(most)
+        frequency = TrainFreq(1, TrainFrequencyUnit.EPISODE)
+        if env.num_envs > 1:  # for which Stable-Baselines3 counts steps
+            frequency = TrainFreq(self._flight.steps_left(self.problem.n_to_place), TrainFrequencyUnit.STEP)
+        before, buffer = self._episode_num, cast(ReplayBuffer, self.replay_buffer)
         rollout = self.collect_rollouts(env, callback, frequency, buffer, log_interval=log_interval)
-        if not rollout.continue_training:  # a callback stopped it before the last placement was stored
+        if not rollout.continue_training:  # a callback stopped it before the last placements were stored
             step = callback.locals
             self._store_transition(
                 buffer, step["buffer_actions"], step["new_obs"], step["rewards"], step["dones"], step["infos"]
             )
-            self._episode_num += int(step["dones"][0])
-        if self._episode_num % _EPISODES_BETWEEN_RELEASES == 0:
+            self._episode_num += int(np.sum(step["dones"]))
+        if self._episode_num // _EPISODES_BETWEEN_RELEASES > before // _EPISODES_BETWEEN_RELEASES:
             release_free_memory()
         return rollout.continue_training
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Choose the next placement: any legal one while warming up."""
+        """Choose the next placements: any legal ones while warming up; builds that have ended wait."""
         masks = np.array(self._vec_env.env_method("action_masks")).astype(bool)
-        if self.imagination is not None and not self._build:
-            self._plan = self.imagination.plan(self.explorer, self.q_map.advantages, self.q_map.features_extractor)
-        if self._plan:
-            actions = np.array([self._plan.pop(0)])
-        elif self.explorer.is_warming_up:
-            actions = np.array([self.explorer.choose_any(mask) for mask in masks])
-        else:
-            actions, _ = self.predict(np.asarray(self._last_obs), action_masks=masks)
+        if self.imagination is not None:
+            q_map = self.q_map
+            self._flight.plan(partial(self.imagination.plan, self.explorer, q_map.advantages, q_map.features_extractor))
+        actions, asking = np.full(n_envs, BuildVecEnv.WAIT), list[int]()
+        for i in self._flight.going:
+            if self._flight.plans[i]:
+                actions[i] = self._flight.plans[i].pop(0)
+            elif self.explorer.is_warming_up:
+                actions[i] = self.explorer.choose_any(masks[i])
+            else:
+                asking.append(i)
+        if asking:
+            actions[asking], _ = self.predict(np.asarray(self._last_obs)[asking], action_masks=masks[asking])
         return actions, actions
 
     def _store_transition(
@@ -437,12 +448,12 @@ class ASLA(DQN):
         dones: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
-        """Remember the placement, and the build when it ends; the buffer of single transitions stays empty."""
-        self._build.append(int(buffer_action[0]))
+        """Remember placements, and builds when they end; the buffer of single transitions stays empty."""
+        self._flight.place(buffer_action)
+        self.num_timesteps -= len(dones) - len(self._flight.going)  # those that waited
         self._last_obs = new_obs
-        if dones[0]:
-            self.explorer.add(self._build, infos[0], self.policy)
-            self._build = []
+        for i in map(int, np.flatnonzero(dones)):
+            self.explorer.add(self._flight.end(i), infos[i], self.policy)
 
     def _on_step(self) -> None:
         """Neither ε nor a target network has a schedule."""

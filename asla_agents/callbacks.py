@@ -136,7 +136,7 @@ class Checkpoint(EpisodeCallback):
     def on_episode(self, info: dict[str, Any]) -> bool:
         """Count the episode; whether to save is known now, but the agent has yet to learn from it."""
         self._episodes += 1
-        self._due = self._episodes % self._every == 0
+        self._due |= self._episodes % self._every == 0
         return True
 
     def save(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from asla_agents.build_vec_env import BuildVecEnv
 from asla_agents.drawing import Representation
 from asla_agents.ranges import check_at_least
 from asla_agents.representations import REPRESENTATIONS
@@ -29,13 +30,13 @@ def check_settings(model: ASLA) -> None:
 
 
 def problem_of(env: VecEnv) -> Problem:
-    """Problem of the only environment."""
+    """Problem of the only environment, or of all builds that go on together."""
     try:
         problems = env.get_attr("problem")
     except AttributeError as error:
         raise ValueError("`env` has no `problem` but must be an asla_env.AtomPlacementEnv") from error
-    if len(problems) != 1:
-        raise ValueError(f"`env` holds {len(problems)} environments but must hold one")
+    if len(problems) != 1 and not isinstance(env.unwrapped, BuildVecEnv):
+        raise ValueError(f"`env` holds {len(problems)} environments but must hold one, or be a BuildVecEnv")
     problem: Problem = problems[0]
     return problem
 

@@ -53,6 +53,9 @@ def search_command(
     gradient_steps: Annotated[int, typer.Option(help="Updates after each episode.")] = _SETTINGS[
         "gradient_steps"
     ].default,
+    builds_at_once: Annotated[int, typer.Option(help="Builds that go on together, their energies too.")] = _SETTINGS[
+        "builds_at_once"
+    ].default,
     imagination: Annotated[
         bool, typer.Option(help="Imagine several builds, judged by a local energy model, before paying for one.")
     ] = False,
@@ -72,6 +75,7 @@ def search_command(
             stop_on_success=stop_on_success,
             batch_size=batch_size,
             gradient_steps=gradient_steps,
+            builds_at_once=builds_at_once,
             imagination=ImaginationSettings() if imagination else None,
         )
         result = search(config, out or _new_directory(config), progress_bar=True)

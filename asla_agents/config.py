@@ -39,7 +39,9 @@ class SearchConfig(BaseModel):
     batch_size: int = Field(default=32, ge=1)
     """Samples an update."""
     gradient_steps: int = Field(default=6, ge=0)
-    """Updates after each episode."""
+    """Updates for each episode."""
+    builds_at_once: int = Field(default=1, ge=1)
+    """Builds that go on together, between which the agent does not learn; their energies are computed at once."""
     max_grad_norm: float = Field(default=10.0, gt=0)
     """The gradient's norm is clipped to this."""
     warmup_episodes: int = Field(default=40, ge=0)

@@ -1,6 +1,5 @@
 """Independent searches that go on together, in one batched program."""
 
-import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -10,7 +9,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from ase import Atoms
 from gymnasium import spaces
 from numpy.typing import NDArray
 
@@ -25,6 +23,7 @@ from asla_agents.stack import PolicyStack
 from asla_agents.training import make_env
 from asla_env.env import AtomPlacementEnv
 from asla_env.evaluator import Evaluation
+from asla_env.vector import evaluate_together
 
 _SHARED = ("env_id", "evaluator", "representation", "state_value", "batch_size", "gradient_steps")
 _ROUNDS_BETWEEN_RELEASES = 20
@@ -84,8 +83,7 @@ class Ensemble:
         self.device = torch.device(device)
         self.members_at_once = members_at_once or (1 if self.device.type == "cpu" else 64)
         env = make_env(configs[0], executor)
-        self._evaluator = env.evaluator
-        self._members = [_Member(i, config, copy.copy(env), self.device) for i, config in enumerate(configs)]
+        self._members = [_Member(i, config, env.twin(), self.device) for i, config in enumerate(configs)]
         self._stack = PolicyStack([member.policy for member in self._members])
         self._rounds = 0
 
@@ -120,22 +118,17 @@ class Ensemble:
         """Build a structure for each member."""
         for member in self._members:
             member.begin()
+        as_array = np.asarray if self.device.type == "cpu" else partial(torch.as_tensor, device=self.device)
         while any(member.is_building for member in self._members):
             advantages = self._advantages()
-            for i, member in enumerate(self._members):
-                if member.is_building:
-                    member.place(advantages if advantages is None else advantages[i])
-        self._evaluate()
-
-    def _evaluate(self) -> None:
-        """Compute the energies of all finished structures together."""
-        finished = [(member, *member.finished) for member in self._members if member.finished is not None]
-        if finished:
-            members, structures, keys = zip(*finished, strict=True)
-            as_array = partial(torch.as_tensor, device=self.device) if self.device.type != "cpu" else np.asarray
-            evaluations = self._evaluator.evaluate_many(structures, keys, as_array)
-            for member, evaluation in zip(members, evaluations, strict=True):
-                member.finish(evaluation)
+            chosen = {
+                member: member.choose(None if advantages is None else advantages[i])
+                for i, member in enumerate(self._members)
+                if member.is_building
+            }
+            evaluations = evaluate_together([member.env for member in chosen], chosen.values(), as_array)
+            for (member, action), evaluation in zip(chosen.items(), evaluations, strict=True):
+                member.place(action, evaluation)
 
     def _advantages(self) -> NDArray[np.floating] | None:
         """What speaks for each placement now, shape (member, actions); None if nobody asks for it."""
@@ -191,8 +184,6 @@ class _Member:
         self._energies: list[float] = []
         self._found_at: int | None = None
         self.is_building = False
-        self.finished: tuple[Atoms, bytes] | None = None  # the structure whose energy is awaited, and its key
-        self._last = -1  # the action that finishes it
 
     @property
     def is_done(self) -> bool:
@@ -213,24 +204,21 @@ class _Member:
         if self._imagination is not None:
             self._plan = self._imagination.plan(self.explorer, self.policy.advantages, self.policy.features_extractor)
 
-    def place(self, advantages: NDArray[np.floating] | None) -> None:
-        """Place the next atom; if the structure is finished with it, wait for its energy."""
+    def choose(self, advantages: NDArray[np.floating] | None) -> int:
+        """Choose the next placement."""
         if self._plan:
-            action = self._plan.pop(0)
-        elif advantages is None or self.explorer.is_warming_up:
-            action = self.explorer.choose_any(self._legal)
-        else:
-            action = self.explorer.choose(self.env.placed, advantages, self._legal)
-        self.finished = self.env.completed_by(action)
-        if self.finished is None:
-            self._step(action)
-        else:
-            self._last, self.is_building = action, False
+            return self._plan.pop(0)
+        if advantages is None or self.explorer.is_warming_up:
+            return self.explorer.choose_any(self._legal)
+        return self.explorer.choose(self.env.placed, advantages, self._legal)
 
-    def finish(self, evaluation: Evaluation) -> None:
-        """Take the energy of the finished structure."""
-        self._step(self._last, evaluation)
-        self.finished = None
+    def place(self, action: int, evaluation: Evaluation | None) -> None:
+        """Place the next atom; a structure that is finished, or came to a dead end, is remembered."""
+        placed = [*self.env.placed, action]
+        self.image, _, terminated, _, info = self.env.step(np.int64(action), evaluation)
+        self._legal = info["action_mask"].astype(bool)
+        if terminated:
+            self._end(placed, info)
 
     def start_afresh(self) -> None:
         """Forget builds and network."""
@@ -241,14 +229,6 @@ class _Member:
         """What this search found."""
         energies = np.array(self._energies)
         return MemberResult(self.index, self.config, len(energies), self._found_at, self.explorer.best, energies)
-
-    def _step(self, action: int, evaluation: Evaluation | None = None) -> None:
-        """Take an action; what is finished or came to a dead end is remembered."""
-        placed = [*self.env.placed, action]
-        self.image, _, terminated, _, info = self.env.step(np.int64(action), evaluation)
-        self._legal = info["action_mask"].astype(bool)
-        if terminated:
-            self._end(placed, info)
 
     def _end(self, placed: list[int], info: dict[str, Any]) -> None:
         """Remember the structure."""
@@ -277,6 +257,9 @@ def _check_shared(configs: Sequence[SearchConfig]) -> None:
     """Raise ValueError unless there are members that may go together."""
     if not configs:
         raise ValueError("`configs` is empty but must hold the settings of at least one search")
+    for config in configs:
+        if config.builds_at_once > 1:
+            raise ValueError(f"`builds_at_once` is {config.builds_at_once} but must be 1 for a member of an ensemble")
     for name in shared_settings(configs[0]):
         values = {shared_settings(config)[name] for config in configs}
         if len(values) > 1:

@@ -1,6 +1,6 @@
 """Builds that are imagined before one of them is paid for: proposed by the Q-map, judged by a local energy model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,7 +84,13 @@ class Imagination:
         self.settings = settings
         self.model: LocalEnergyModel | None = None
 
-    def plan(self, explorer: Explorer, q_maps: QMaps, representation: Representation) -> list[int]:
+    def plan(
+        self,
+        explorer: Explorer,
+        q_maps: QMaps,
+        representation: Representation,
+        in_flight: Sequence[Sequence[int]] = (),
+    ) -> list[int]:
         """Actions of the build to pay for, in a legal order; none while warming up or where no build can be finished.
 
         Parameters
@@ -95,6 +101,8 @@ class Imagination:
             The network's Q-values, or what of them differs between actions.
         representation
             How the network's atoms are drawn, as a start for the model's.
+        in_flight
+            Actions of builds that are paid for already and have no energy yet; their like is not planned again.
         """
         if explorer.is_warming_up:
             self.model = None  # of the builds before a fresh start
@@ -103,7 +111,13 @@ class Imagination:
         if self.model is None:
             return []
         judged = _Imagined(explorer, self.settings, self.model, q_maps).judged()
-        new = [build for build in judged if not explorer.builds.visits(build[:-1], build[-1:])[0]]
+        taken = {explorer.problem.canonical_key(build) for build in in_flight}
+        new = [
+            build
+            for build in judged
+            if not explorer.builds.visits(build[:-1], build[-1:])[0]
+            and not (taken and explorer.problem.canonical_key(build) in taken)
+        ]
         return _in_legal_order(new[0], explorer.problem) if new else []
 
     def state(self) -> dict[str, Any]:

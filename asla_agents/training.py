@@ -15,6 +15,7 @@ from ase.io import write
 from stable_baselines3.common.callbacks import BaseCallback
 
 from asla_agents.asla import ASLA
+from asla_agents.build_vec_env import BuildVecEnv
 from asla_agents.callbacks import Checkpoint, EpisodeLog, ProgressBar, StopOnSuccess
 from asla_agents.config import SearchConfig
 from asla_agents.explorer import BestBuild
@@ -111,7 +112,7 @@ def resume(path: Path, episodes: int | None = None, progress_bar: bool = True) -
         config = SearchConfig(**(config.model_dump() | {"episodes": episodes}))
     with directory.locked(), _energies_in(directory, config) as database:
         env, checkpoint = make_env(config, database=database), directory.checkpoint
-        model = ASLA.load(checkpoint, env) if checkpoint.exists() else make_model(config, env)
+        model = ASLA.load(checkpoint, _together(env, config)) if checkpoint.exists() else make_model(config, env)
         directory.keep_episodes(model.episodes)
         directory.write_config(config)
         return _run(model, config, directory, progress_bar)
@@ -183,7 +184,7 @@ def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
     """Make the agent of a search."""
     return ASLA(
         "QMapPolicy",
-        env,
+        _together(env, config),
         representation=config.representation,
         representation_kwargs=config.representation_kwargs,
         state_value=config.state_value,
@@ -198,6 +199,11 @@ def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
         imagination=config.imagination,
         seed=config.seed,
     )
+
+
+def _together(env: AtomPlacementEnv, config: SearchConfig) -> AtomPlacementEnv | BuildVecEnv:
+    """The environment, or as many builds in it as go on together."""
+    return env if config.builds_at_once == 1 else BuildVecEnv(env, config.builds_at_once)
 
 
 def write_best(best: BestBuild, model: ASLA, directory: Path) -> None:

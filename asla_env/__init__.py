@@ -9,8 +9,9 @@ from asla_env.env import AtomPlacementEnv
 from asla_env.evaluator import Evaluator
 from asla_env.grid import Grid
 from asla_env.problem import Problem
+from asla_env.vector import AtomPlacementVectorEnv
 
-__all__ = ["IDS", "AtomPlacementEnv", "Evaluator", "Grid", "Problem", "problems"]
+__all__ = ["IDS", "AtomPlacementEnv", "AtomPlacementVectorEnv", "Evaluator", "Grid", "Problem", "problems"]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # who wants to see them asks for them
 
@@ -22,4 +23,9 @@ IDS = {
 }
 
 for _id, _problem in IDS.items():
-    gym.register(id=_id, entry_point="asla_env.env:AtomPlacementEnv", kwargs={"problem": _problem})
+    gym.register(
+        id=_id,
+        entry_point="asla_env.env:AtomPlacementEnv",
+        vector_entry_point="asla_env.vector:AtomPlacementVectorEnv",
+        kwargs={"problem": _problem},
+    )

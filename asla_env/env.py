@@ -1,8 +1,9 @@
 """The Gymnasium environment: place atoms one by one, be paid once for the finished structure."""
 
+import copy
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
@@ -145,6 +146,13 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         super().reset(seed=seed)
         self._mask, self._placed, self._finished = self._empty_mask.copy(), [], False
         return self._observation(), {"action_mask": self.action_masks()}
+
+    def twin(self) -> Self:
+        """Another environment of the same settings, before its first reset, which shares evaluator and reference."""
+        twin = copy.copy(self)
+        twin._np_random = twin._np_random_seed = None
+        twin._mask, twin._placed, twin._finished = self._empty_mask.copy(), [], True
+        return twin
 
     def completed_by(self, action: int) -> tuple[Atoms, bytes] | None:
         """The finished structure and its key for the evaluator, if a legal action places the last atom.
