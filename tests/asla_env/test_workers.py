@@ -100,14 +100,14 @@ DEEDS = ("raise", "nan", "sleep", "allocate", "segfault", "exit 0", "exit 3", "s
 CAUSES = {
     "raise": "RuntimeError: no convergence",
     "nan": "ValueError: `energy` is nan eV but must be finite",
-    "sleep": "timeout: no energy after 1 s",
+    "sleep": "timeout: no energy after 2 s",
     "allocate": "memory: Unable to allocate 8.00 MiB",
     "segfault": "crash: the process was ended by SIGSEGV",
     "exit 0": "crash: the process ended with exit code 0",
     "exit 3": "crash: the process ended with exit code 3",
     "sys.exit": "crash: SystemExit: done",
 }
-STRICT = Limits(time_s=1, memory_gib=0.1, crash_retries=0)
+STRICT = Limits(time_s=2, memory_gib=0.05, crash_retries=0)
 PATIENT = Limits(memory_gib=inf)
 
 
@@ -148,14 +148,9 @@ def test_a_structure_without_an_energy_has_a_cause_told_once_and_does_no_harm(de
         failed = used.evaluate(structure(deed))
     assert isnan(failed.energy)
     assert failed.error.startswith(CAUSES[deed])
+    assert failed.seconds >= (2 if deed == "sleep" else 0)
     assert [record.getMessage() for record in caplog.records] == [f"no energy of C by Wild: {failed.error}"]
     assert used.evaluate(structure(x=0.3)).energy == -0.3
-
-
-@pytest.mark.parametrize("deed", ["sleep", "segfault"])
-def test_it_is_known_how_long_a_failure_took(deed, wild, pool):
-    seconds = Evaluator(wild.Wild, pool).evaluate(structure(deed)).seconds
-    assert (1 if deed == "sleep" else 0) < seconds < TIMEOUT
 
 
 def test_an_environment_finishes_every_episode_whatever_the_calculator_does(wild, pool):
