@@ -30,11 +30,12 @@ def make_env(config: dict[str, Any]) -> gym.Env:
 
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
 register_env("graphene-mini", make_env)
+module = RLModuleSpec(module_class=ActionMaskingTorchRLModule)
 algorithm = (
     PPOConfig()
     .environment("graphene-mini")
     .env_runners(num_env_runners=0)
-    .rl_module(rl_module_spec=RLModuleSpec(module_class=ActionMaskingTorchRLModule))
+    .rl_module(rl_module_spec=module)
     .training(gamma=1.0, train_batch_size_per_learner=ROLLOUT, minibatch_size=64, num_epochs=4)
     .debugging(seed=0)
     .build_algo()

@@ -21,7 +21,7 @@ from asla_env.wrappers import MaskedObservation, RecordBuilds, WithoutInfo
 
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
 env = RecordBuilds(gym.make("ASLA-GrapheneMini-v0", evaluator="xwch"))
-masked = MaskedObservation(WithoutInfo(env), "obs", "mask")  # its replay would keep `info`, and refuses None there
+masked = MaskedObservation(WithoutInfo(env), "obs", "mask")  # its replay keeps `info`, but not None
 network = Net(state_shape=env.observation_space.shape, action_shape=env.action_space.n, hidden_sizes=[256])
 policy = DiscreteQLearningPolicy(model=network, action_space=env.action_space, eps_training=0.2)
 n_to_place = env.unwrapped.problem.n_to_place
@@ -32,9 +32,8 @@ algorithm = DQN(
     n_step_return_horizon=n_to_place,
     target_update_freq=100,
 )
-collector = Collector(
-    algorithm, DummyVectorEnv([lambda: masked]), VectorReplayBuffer(10_000, 1), exploration_noise=True
-)
+replay = VectorReplayBuffer(10_000, 1)
+collector = Collector(algorithm, DummyVectorEnv([lambda: masked]), replay, exploration_noise=True)
 collector.reset()
 algorithm.run_training(
     OffPolicyTrainerParams(

@@ -23,14 +23,10 @@ from asla_env.wrappers import MaskedObservation, RecordBuilds
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
 torch.manual_seed(0)
 env = RecordBuilds(gym.make("ASLA-GrapheneMini-v0", evaluator="xwch"))
-masked = TransformedEnv(
-    GymWrapper(MaskedObservation(FlattenObservation(env)), categorical_action_encoding=True),
-    Compose(
-        DTypeCastTransform(torch.int8, torch.float32, in_keys=["observation"]),
-        DTypeCastTransform(torch.int8, torch.bool, in_keys=["action_mask"]),
-        ActionMask(),
-    ),
-)
+wrapped = GymWrapper(MaskedObservation(FlattenObservation(env)), categorical_action_encoding=True)
+floats = DTypeCastTransform(torch.int8, torch.float32, in_keys=["observation"])
+flags = DTypeCastTransform(torch.int8, torch.bool, in_keys=["action_mask"])
+masked = TransformedEnv(wrapped, Compose(floats, flags, ActionMask()))
 n_actions = int(env.action_space.n)
 network = TensorDictModule(MLP(n_actions, n_actions, num_cells=[256]), ["observation"], ["action_value"])
 q_values = TensorDictSequential(network, QValueModule(spec=masked.action_spec, action_mask_key="action_mask"))
