@@ -1,4 +1,4 @@
-"""DQN of TorchRL: the transform `ActionMask` keeps random actions legal, the mask beside the observation greedy ones.
+"""DQN of TorchRL: `ActionMask` keeps the collector's first, random actions legal, the mask's key those of the policy.
 
     pip install "asla[torchrl]"
     python docs/examples/torchrl_dqn.py 20000
@@ -30,12 +30,13 @@ masked = TransformedEnv(wrapped, Compose(floats, flags, ActionMask()))
 n_actions = int(env.action_space.n)
 network = TensorDictModule(MLP(n_actions, n_actions, num_cells=[256]), ["observation"], ["action_value"])
 q_values = TensorDictSequential(network, QValueModule(spec=masked.action_spec, action_mask_key="action_mask"))
-explore = EGreedyModule(masked.action_spec, annealing_num_steps=steps // 2)
+explore = EGreedyModule(masked.action_spec, annealing_num_steps=steps // 2, action_mask_key="action_mask")
 collector = Collector(
     masked,
     TensorDictSequential(q_values, explore),
     frames_per_batch=10,
     total_frames=steps,
+    init_random_frames=100,
     auto_register_policy_transforms=True,
 )
 replay = TensorDictReplayBuffer(storage=LazyTensorStorage(10_000), batch_size=64)
