@@ -2,6 +2,8 @@
 
 import json
 import sys
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,13 +20,25 @@ from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
 from asla_agents.imagination import ImaginationSettings
 from asla_agents.representations import REPRESENTATIONS
+from asla_agents.run_directory import RunDirectory
 from asla_agents.study import Row, Study, missing_restarts, rows_of, run_study
 from asla_agents.success import log_rank, median_episode, n50
 from asla_agents.training import SearchResult, resume, search
 from asla_env import IDS, calculators
+from asla_env.executors import energy_executor
+from asla_env.limits import Limits
 from asla_env.problems import PROBLEMS
 
 _SETTINGS = SearchConfig.model_fields
+_Workers = Annotated[
+    int | None, typer.Option(help="Guarded processes for energies, one for each build at once by default; 0: none.")
+]
+_TimeLimit = Annotated[float, typer.Option(help="Seconds that an energy may take in such a process.")]
+_MemoryLimit = Annotated[
+    float | None, typer.Option(help="GiB that such a process may take; by default its share of half of what there is.")
+]
+_Dask = Annotated[str | None, typer.Option(help="Address of a Dask cluster that computes the energies instead.")]
+_LIMITS = Limits()
 app = typer.Typer(help="Discover atomistic structures, atom by atom.", no_args_is_help=True, add_completion=False)
 
 
@@ -61,6 +75,10 @@ def search_command(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Directory for the results, new or empty.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of the network; more pay off for large grids only.")] = 1,
+    workers: _Workers = None,
+    time_limit: _TimeLimit = _LIMITS.time_s,
+    memory_limit: _MemoryLimit = _LIMITS.memory_gib,
+    dask: _Dask = None,
 ) -> None:
     """Search for the most stable structure."""
     try:
@@ -78,7 +96,8 @@ def search_command(
             builds_at_once=builds_at_once,
             imagination=ImaginationSettings() if imagination else None,
         )
-        result = search(config, out or _new_directory(config), progress_bar=True)
+        with _energies(workers, config, time_limit, memory_limit, dask) as executor:
+            result = search(config, out or _new_directory(config), executor=executor)
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
     _report(result)
@@ -89,11 +108,17 @@ def resume_command(
     directory: Annotated[Path, typer.Argument(help="Directory of a search.")],
     episodes: Annotated[int | None, typer.Option(help="Energies in all, instead of what it was started with.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of the network: as many as before, or rounding differs.")] = 1,
+    workers: _Workers = None,
+    time_limit: _TimeLimit = _LIMITS.time_s,
+    memory_limit: _MemoryLimit = _LIMITS.memory_gib,
+    dask: _Dask = None,
 ) -> None:
     """Go on with a search that ended, was interrupted or died, as if it had never stopped."""
     try:
         _set_threads(threads)
-        result = resume(directory, episodes)
+        config = RunDirectory(directory).config()
+        with _energies(workers, config, time_limit, memory_limit, dask) as executor:
+            result = resume(directory, episodes, executor=executor)
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
     _report(result)
@@ -133,6 +158,16 @@ def list_command() -> None:
     console.print(table)
     console.print("calculators:    ", ", ".join(calculators.names()))
     console.print("representations:", ", ".join(REPRESENTATIONS))
+
+
+def _energies(
+    workers: int | None, config: SearchConfig, time_limit: float, memory_limit: float | None, dask: str | None
+) -> AbstractContextManager[Executor | None]:
+    """Where the energies of a search are computed: guarded, unless no process is wanted."""
+    if workers is None:
+        workers = config.builds_at_once if dask is None else 0
+    is_guarded = workers != 0 or dask is not None
+    return energy_executor(workers, Limits(time_s=time_limit, memory_gib=memory_limit) if is_guarded else None, dask)
 
 
 def _set_threads(threads: int) -> None:

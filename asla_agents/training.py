@@ -54,7 +54,9 @@ class SearchResult:
     interrupted: bool
 
 
-def search(config: SearchConfig, path: Path, progress_bar: bool = True) -> SearchResult:
+def search(
+    config: SearchConfig, path: Path, progress_bar: bool = True, executor: Executor | None = None
+) -> SearchResult:
     """Run a search and write a directory of results.
 
     An interrupt (Ctrl-C) ends the search after the files are written; `resume` goes on.
@@ -67,6 +69,8 @@ def search(config: SearchConfig, path: Path, progress_bar: bool = True) -> Searc
         Directory to write; it is made, and must be empty if it exists.
     progress_bar
         Whether to show progress on the terminal.
+    executor
+        Where energies are computed, such as guarded processes; None: here.
 
     Raises
     ------
@@ -78,14 +82,16 @@ def search(config: SearchConfig, path: Path, progress_bar: bool = True) -> Searc
     directory = RunDirectory.make(path, config)
     with directory.locked(), _energies_in(directory, config) as database:
         try:
-            model = make_model(config, make_env(config, database=database))
+            model = make_model(config, make_env(config, executor, database))
         except BaseException:
             directory.discard()  # nothing was searched: the name is free for the next try
             raise
         return _run(model, config, directory, progress_bar)
 
 
-def resume(path: Path, episodes: int | None = None, progress_bar: bool = True) -> SearchResult:
+def resume(
+    path: Path, episodes: int | None = None, progress_bar: bool = True, executor: Executor | None = None
+) -> SearchResult:
     """Go on with a search that ended, was interrupted or died, as if it had never stopped.
 
     It goes on from its last checkpoint; energies computed since then are taken from its database.
@@ -98,6 +104,8 @@ def resume(path: Path, episodes: int | None = None, progress_bar: bool = True) -
         Episodes in all, instead of what the search was started with.
     progress_bar
         Whether to show progress on the terminal.
+    executor
+        Where energies are computed, such as guarded processes; None: here.
 
     Raises
     ------
@@ -111,7 +119,7 @@ def resume(path: Path, episodes: int | None = None, progress_bar: bool = True) -
     if episodes is not None:
         config = SearchConfig(**(config.model_dump() | {"episodes": episodes}))
     with directory.locked(), _energies_in(directory, config) as database:
-        env, checkpoint = make_env(config, database=database), directory.checkpoint
+        env, checkpoint = make_env(config, executor, database), directory.checkpoint
         model = ASLA.load(checkpoint, _together(env, config)) if checkpoint.exists() else make_model(config, env)
         directory.keep_episodes(model.episodes)
         directory.write_config(config)

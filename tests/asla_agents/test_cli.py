@@ -18,6 +18,8 @@ from asla_agents.imagination import ImaginationSettings
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.training import SearchResult
 from asla_env import IDS, calculators
+from asla_env.problems import graphene_mini
+from asla_env.xwch import XWCH
 
 MINI = "ASLA-GrapheneMini-v0"
 FILES = {
@@ -58,7 +60,7 @@ def recorded(monkeypatch):
     """Replace the search by a record of what it was asked for."""
     calls = []
 
-    def search(config, directory, progress_bar):
+    def search(config, directory, executor):
         calls.append((config, directory))
         return SearchResult(directory, config.episodes, -44.0982, 50.5, None, interrupted=False)
 
@@ -294,3 +296,46 @@ def test_a_word_for_a_number_is_a_usage_error():
     result = run("search", MINI, "--episodes", "many")
     assert result.exit_code == 2
     assert "Traceback" not in result.stderr
+
+
+# Calculators that do harm
+
+HARMFUL = """
+import ctypes, os, time
+from asla_env.xwch import XWCH
+
+class Harmful(XWCH):
+    def get_potential_energy(self, atoms=None, force_consistent=False):
+        kind = int(abs(atoms.positions).sum() * 1e6) % 8
+        if kind == 0:
+            raise RuntimeError("no convergence")
+        if kind == 1:
+            return float("nan")
+        if kind == 2:
+            time.sleep(10**6)
+        if kind == 3:
+            hoard = []
+            while True:
+                hoard.append(bytearray(2**26))
+        if kind == 4:
+            ctypes.string_at(0)
+        return super().get_potential_energy(atoms)
+"""
+
+
+def test_a_calculator_that_does_harm_costs_single_energies_and_never_the_search(tmp_path):
+    (tmp_path / "harmful.py").write_text(HARMFUL)
+    command = ["search", MINI, "--evaluator", "harmful:Harmful", "--episodes", 14, "--out", "out"]
+    with start(tmp_path, *command, "--time-limit", 3, "--memory-limit", 1) as process:
+        stdout, stderr = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, stderr
+    assert "14 episodes" in stdout
+    rows = [json.loads(line) for line in (tmp_path / "out" / "episodes.jsonl").read_text().splitlines()]
+    failed = [row for row in rows if row["calculator_error"]]
+    assert len(rows) == 14
+    assert 0 < len(failed) < 14
+    for row in rows:
+        atoms = graphene_mini().structure(row["placed"])
+        atoms.calc = XWCH()
+        if not row["calculator_error"]:
+            assert row["energy"] == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
