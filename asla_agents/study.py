@@ -122,8 +122,8 @@ def key_of(config: SearchConfig) -> str:
 def rows_of(study: Study, arm: str, rows: Sequence[Row]) -> list[Row]:
     """Rows of one arm, one a seed, by seed.
 
-    Restarts that were allowed fewer or more episodes than now count too, as success curves take censored data. Of two of
-    one seed it is the one that was allowed more.
+    Restarts that were allowed fewer or more episodes than now count too, as success curves take censored data. Of two
+    of one seed it is the one that was allowed more.
     """
     configs = [study.config(arm, 0)]
     configs += [study.changed(episodes=n).config(arm, 0) for n in {row["budget"] for row in rows if "budget" in row}]

@@ -14,7 +14,7 @@ ONE_HOT: dict[str, Any] = {"representation": "one-hot"}
 AGR: dict[str, Any] = {"representation": "agr"}
 
 SMOKE_RESTARTS = 2
-_SMOKE = {"episodes": 3, "batch_size": 4, "gradient_steps": 1, "warmup_episodes": 1}
+_SMOKE: dict[str, Any] = {"episodes": 3, "batch_size": 4, "gradient_steps": 1, "warmup_episodes": 1}
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,21 @@ class Experiment:
     paper_n50: Mapping[str, float] = field(default_factory=dict)
     """Episodes until half of the restarts know the structure, by arm, where the paper gives them."""
 
-    def study_with(self, evaluator: str | None = None, episodes: int | None = None, smoke: bool = False) -> Study:
-        """Return the study with some of its settings changed.
 
-        Parameters
-        ----------
-        evaluator
-            Name of the calculator; None: the experiment's.
-        episodes
-            Most episodes of a restart; None: the experiment's.
-        smoke
-            Whether to train so little, for three episodes, that it can only show that everything runs.
-        """
-        changed: dict[str, Any] = dict(_SMOKE) if smoke else {}
-        changed |= {} if evaluator is None else {"evaluator": evaluator}
-        changed |= {} if episodes is None else {"episodes": episodes}
-        return self.study.changed(**changed)
+def changes(evaluator: str | None = None, episodes: int | None = None, smoke: bool = False) -> dict[str, Any]:
+    """Give the settings of a study that a user wants otherwise.
+
+    Parameters
+    ----------
+    evaluator
+        Name of the calculator; None: as it is.
+    episodes
+        Most episodes of a restart; None: as it is.
+    smoke
+        Whether to train so little, for three episodes, that it can only show that everything runs.
+    """
+    wanted = {"evaluator": evaluator, "episodes": episodes}
+    return (_SMOKE if smoke else {}) | {name: value for name, value in wanted.items() if value is not None}
 
 
 def gaussian(width_over_spacing: float | list[float], **kwargs: Any) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Fig. 3: what a network that has seen two pieces of data says about the rest of a structure.
 
-The paper gives neither its structure nor its network. Here the structure is one of the two sublattices of graphene on the
-grid of `asla_env.problems.graphene`. One site of the other sublattice, at a bond length from three atoms, is worth +1, and
-the middle between two atoms -1. The network is small enough to see a window of 3.4 Å. All sites are equivalent in the
-lattice, but their atoms are rounded to pixels in different ways, so a network that generalises has to know them again.
+The paper gives neither its structure nor its network. Here the structure is one of the two sublattices of graphene on
+the grid of `asla_env.problems.graphene`. One site of the other sublattice, at a bond length from three atoms, is worth
++1, and the middle between two atoms -1. The network is small enough to see a window of 3.4 Å. All such sites are alike
+in the lattice, but their atoms are rounded to pixels in different ways: who generalises has to know them again.
 """
 
 import json
@@ -28,7 +28,10 @@ from asla_env.grid import Grid
 from asla_env.problems import graphene
 
 NAME = "fig3"
-CLAIM = "Trained on two pieces of data, a network predicts noise elsewhere from one-hot images, and smooth maps from Gaussians."
+CLAIM = (
+    "Trained on two pieces of data, a network makes of one-hot images what looks like noise elsewhere, and of "
+    "Gaussians a smooth map."
+)
 RESTARTS = 20
 ARMS: dict[str, type[Representation]] = {"one-hot": OneHot, "Gaussian, λ = 1.25Δ": Gaussian}
 WINDOW = 17  # pixels that a Q-value depends on, along each axis: four layers of _KERNEL
@@ -46,7 +49,7 @@ class Sample:
     atoms: NDArray[np.bool_]
     """One-hot image, shape (x, y)."""
     sites: NDArray[np.int64]
-    """Flat pixels of equivalent sites, shape (2, n): those of Q = 1, and those of Q = -1. The first ones are trained."""
+    """Flat pixels of sites that are alike, shape (2, n): of Q = 1, and of Q = -1. The first ones are trained."""
 
     def unseen(self) -> NDArray[np.bool_]:
         """Sites whose window is not the trained one, pixel for pixel, shape (2, n)."""
@@ -59,10 +62,11 @@ def sample() -> Sample:
     grid = graphene().grid
     width, height = 3 * _BOND_LENGTH, sqrt(3) * _BOND_LENGTH
     corners = np.array([(i * width, j * height, 0.0) for i in range(2) for j in range(3)])
-    atoms = np.concatenate([corners, corners + (width / 2, height / 2, 0)])
+    atoms = np.concatenate([corners, corners + np.array((width / 2, height / 2, 0))])
     image = np.zeros(grid.n_pixels, dtype=bool)
     image[grid.pixels(atoms)] = True
-    sites = np.stack([grid.pixels(atoms + step) for step in ((width / 6, height / 2, 0), (width / 4, height / 4, 0))])
+    steps = (width / 6, height / 2, 0), (width / 4, height / 4, 0)  # to what is worth 1, and -1
+    sites = np.stack([grid.pixels(atoms + np.array(step)) for step in steps])
     return Sample(grid, image.reshape(grid.shape), sites)
 
 
@@ -70,7 +74,7 @@ def window(image: NDArray[Any], grid: Grid, site: int) -> NDArray[Any]:
     """What a Q-value at a flat pixel depends on, shape (17, 17), of an image (x, y)."""
     steps = np.arange(WINDOW) - WINDOW // 2
     x, y = np.unravel_index(site, grid.shape)
-    return image[np.ix_((x + steps) % grid.shape[0], (y + steps) % grid.shape[1])]
+    return np.asarray(image[np.ix_((x + steps) % grid.shape[0], (y + steps) % grid.shape[1])])
 
 
 def drawn(arm: str, structure: Sample) -> NDArray[np.float64]:

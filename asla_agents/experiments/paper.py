@@ -112,4 +112,4 @@ _FIGURES = [
 ]
 
 PAPER: dict[str, Experiment] = {experiment.name: experiment for experiment in _FIGURES}
-PAPER |= {name: PAPER["fig6b"] for name in ("fig6c", "fig6d", "fig6e")}
+PAPER |= dict.fromkeys(("fig6c", "fig6d", "fig6e"), PAPER["fig6b"])
