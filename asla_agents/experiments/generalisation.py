@@ -66,7 +66,8 @@ def sample() -> Sample:
     image = np.zeros(grid.n_pixels, dtype=bool)
     image[grid.pixels(atoms)] = True
     steps = (width / 6, height / 2, 0), (width / 4, height / 4, 0)  # to what is worth 1, and -1
-    sites = np.stack([grid.pixels(atoms + np.array(step)) for step in steps])
+    first = 7, 4  # whose windows lie inside the picture
+    sites = np.stack([np.roll(grid.pixels(atoms + np.array(step)), -i) for step, i in zip(steps, first, strict=True)])
     return Sample(grid, image.reshape(grid.shape), sites)
 
 

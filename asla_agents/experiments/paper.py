@@ -19,7 +19,7 @@ def _angular() -> dict[str, dict[str, Any]]:
     arms = {}
     for n in range(2, 6):
         kwargs = {"channels": [list(channel) for channel in _CHANNELS[:n]]}
-        arms[f"{n} channels, up to m = {n - 2}"] = {"representation": "angular", "representation_kwargs": kwargs}
+        arms[f"{n} channels, m ≤ {n - 2}"] = {"representation": "angular", "representation_kwargs": kwargs}
     return {**arms, "AGR": AGR}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 
 def alone(experiment: Experiment, study: Study, rows: Sequence[Row]) -> Figure:
     """Success curves of an experiment."""
-    figure = new_figure()
+    figure = new_figure(rows=1 + _legend_rows(experiment))
     draw_curves(figure.subplots(), experiment, study, rows)
     return figure
 
 
 def with_kernels(experiment: Experiment, study: Study, rows: Sequence[Row]) -> Figure:
     """Fig. 4: the kernels with their biases, above the success curves."""
-    figure = new_figure(rows=1.7)
+    figure = new_figure(rows=1.6 + _legend_rows(experiment))
     above, below = figure.subplots(2, height_ratios=(1, 2))
     r_over_spacing = torch.linspace(-6, 6, 241)
     for arm, colour in zip(study.arms, COLOURS, strict=False):
@@ -46,7 +47,7 @@ def with_kernels(experiment: Experiment, study: Study, rows: Sequence[Row]) -> F
 
 def with_structure(experiment: Experiment, study: Study, rows: Sequence[Row]) -> Figure:
     """Figs. 7 and 12: success curves, and the structure that is sought, its template paler."""
-    figure = new_figure(columns=1.9)
+    figure = new_figure(columns=1.9, rows=1 + _legend_rows(experiment))
     left, right = figure.subplots(1, 2)
     draw_curves(left, experiment, study, rows)
     problem = PROBLEMS[IDS[study.config(next(iter(study.arms)), 0).env_id]]()
@@ -70,13 +71,13 @@ def draw_curves(axes: Axes, experiment: Experiment, study: Study, rows: Sequence
         steps = [
             np.concatenate([[0], y, y[-1:] if len(y) else [0]]) for y in (curve.probability, curve.low, curve.high)
         ]
-        label = f"{arm}: n = {len(found_at)}\nn50 {n50_text(n50(found_at, episodes), end)}"
+        label = f"{arm}\nn = {len(found_at)}, n50 {n50_text(n50(found_at, episodes), end)}"
         axes.step(x, 100 * steps[0], where="post", color=colours[arm], label=label)
         axes.fill_between(x, 100 * steps[1], 100 * steps[2], step="post", color=colours[arm], alpha=0.15, linewidth=0)
         if arm in experiment.paper_n50:
-            axes.axvline(experiment.paper_n50[arm], color=colours[arm], linewidth=0.7, linestyle=":")
+            axes.axvline(experiment.paper_n50[arm], color=colours[arm], linewidth=0.8, linestyle="--")
     if experiment.paper_n50:
-        axes.plot([], [], color=GREY, linewidth=0.7, linestyle=":", label="n50 in the paper")
+        axes.plot([], [], color=GREY, linewidth=0.8, linestyle="--", label="n50 in the paper")
     axes.axhline(50, color=GREY, linewidth=0.5, zorder=0)
     axes.set(xlabel="episodes", ylabel="restarts that succeeded (%)", ylim=(0, 100))
     axes.set_xlim(left=0)
@@ -109,3 +110,8 @@ def n50_text(half: Interval, end: int) -> str:
     if not np.isfinite(half.low):
         return number(half.value)
     return f"{number(half.value)} ({number(half.low)} to {number(half.high)})"
+
+
+def _legend_rows(experiment: Experiment) -> float:
+    """Height of the legend, in panels."""
+    return 0.11 * ceil((len(experiment.study.arms) + bool(experiment.paper_n50)) / 2)

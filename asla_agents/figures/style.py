@@ -17,7 +17,9 @@ _WIDTH, _HEIGHT = 3.4, 2.5  # inches: a column of a journal
 _SETTINGS: Any = {
     "font.size": 8.0,
     "axes.titlesize": 8.0,
-    "legend.fontsize": 6.5,
+    "legend.fontsize": 6.0,
+    "legend.handlelength": 1.3,
+    "legend.columnspacing": 1.0,
     "xtick.labelsize": 7.0,
     "ytick.labelsize": 7.0,
     "axes.linewidth": 0.6,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,17 +46,17 @@ def errors(rows: Sequence[Row]) -> Figure:
 def _draw(
     axes: Axes, values: NDArray[np.float64], structure: generalisation.Sample, colours: str, lowest: float
 ) -> Axes:
-    """Draw an image (x, y) with the windows that were trained on, whole or in part, across the periodic edges."""
+    """Draw an image (x, y) with the windows that were trained on."""
     from matplotlib.patches import Rectangle
 
     axes.imshow(values.T, origin="lower", cmap=colours, vmin=lowest, vmax=1, interpolation="nearest")
     half, colour = generalisation.WINDOW / 2, "white" if lowest == 0 else "black"
-    nx, ny = structure.grid.shape
     for site, target in zip(structure.sites[:, 0], generalisation.TARGETS, strict=True):
         x, y = np.unravel_index(site, structure.grid.shape)
-        for corner in product((x - half - nx, x - half, x - half + nx), (y - half - ny, y - half, y - half + ny)):
-            axes.add_patch(Rectangle(corner, 2 * half, 2 * half, fill=False, edgecolor=colour, linestyle=(0, (3, 2))))
-        axes.annotate(f"{target:+g}", (x, y), color=colour, ha="center", va="center")
+        corner = (x - half, y - half)
+        axes.add_patch(Rectangle(corner, 2 * half, 2 * half, fill=False, edgecolor=colour, linestyle=(0, (3, 2))))
+        if lowest == 0:
+            axes.annotate(f"{target:+g}", (x, y), color=colour, ha="center", va="center")
     bare(axes)
     return axes
 
@@ -72,4 +71,4 @@ def _draw_errors(axes: Axes, by_arm: dict[str, list[float]]) -> None:
     axes.annotate("Q = 0 everywhere", (0.5, 1.01), color=GREY, ha="center", va="bottom", fontsize=6.5)
     names = [f"{arm.split(',')[0]}\nn = {len(values)}" for arm, values in by_arm.items()]
     axes.set_xticks(range(len(by_arm)), names)
-    axes.set(ylim=(0, 1.15), xlim=(-0.5, len(by_arm) - 0.5), ylabel="error of Q at like sites, not seen")
+    axes.set(ylim=(0, 1.15), xlim=(-0.5, len(by_arm) - 0.5), ylabel="rms error of Q at like sites, not seen")
