@@ -97,6 +97,8 @@ def study_command(
     """Compare settings over many restarts; what is in the file of rows already is not run again."""
     try:
         if spec == generalisation.NAME:
+            if evaluator is not None or episodes is not None:
+                raise ValueError(f"`spec` is {spec!r}, which has neither calculator nor episodes")
             _watch_networks(rows or rows_path(spec), restarts, smoke)
             return
         job = job_of(spec, evaluator, episodes, smoke)

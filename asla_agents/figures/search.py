@@ -51,6 +51,8 @@ def learning_curve(directory: Path) -> Figure:
     if found is not None:
         axes.axvline(found, color=COLOURS[2], linewidth=0.9, label=f"found in episode {found}")
     axes.set_yscale("symlog", linthresh=_LINEAR_TO)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_ylim(min(0, 1.5 * np.nanmin(energies, initial=0)), 1.5 * np.nanmax(energies, initial=window))
     name = config.env_id.removeprefix("ASLA-").removesuffix("-v0")
     title = f"{name}, {config.evaluator}, {config.representation}, seed {config.seed}"
     axes.set(xlabel="episodes", ylabel="energy above the reference (eV)", title=title)

@@ -212,6 +212,7 @@ def test_the_table_is_printed(tmp_path):
         (["study", "fig2a", "--evaluator", "dft"], "`evaluator` is 'dft'"),
         (["study", "fig2a", "--restarts", "0"], "`restarts` is 0 but must be at least 1"),
         (["study", "fig3", "--restarts", "0"], "`restarts` is 0 but must be at least 1"),
+        (["study", "fig3", "--evaluator", "xwch"], "`spec` is 'fig3', which has neither calculator nor episodes"),
         (["plot", "fig99"], "`name` is 'fig99' but must be one of fig2a, "),
         (["plot", "fig2a"], "`rows` holds none of fig2a with these settings: run `asla study fig2a`"),
         (["plot", "."], "`directory` is . but must hold the results of a search"),
