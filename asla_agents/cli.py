@@ -18,10 +18,13 @@ from tqdm import tqdm
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
+from asla_agents.experiments import SMOKE_RESTARTS, generalisation
+from asla_agents.figures import figure, learning_curve, markdown
 from asla_agents.imagination import ImaginationSettings
+from asla_agents.jobs import job_of, rows_path
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.run_directory import RunDirectory
-from asla_agents.study import Row, Study, missing_restarts, rows_of, run_study
+from asla_agents.study import Row, Study, curve_data, missing_restarts, rows_of, run_study
 from asla_agents.success import log_rank, median_episode, n50
 from asla_agents.training import SearchResult, resume, search
 from asla_env import IDS, calculators
@@ -126,21 +129,64 @@ def resume_command(
 
 @app.command("study")
 def study_command(
-    spec: Annotated[Path, typer.Argument(help="JSON file of `settings` and `arms`; see the README.")],
-    restarts: Annotated[int, typer.Option(help="Restarts of each arm, from seed 0 on.")] = 10,
+    spec: Annotated[
+        str, typer.Argument(help="A figure, such as fig2a, or a JSON file of `settings` and `arms`; see the README.")
+    ],
+    restarts: Annotated[
+        int | None, typer.Option(help="Restarts of each arm, from seed 0 on; by default 10, of a figure as it advises.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
     device: Annotated[str, typer.Option(help="Where the networks are: cpu or cuda.")] = "cpu",
     energy_workers: Annotated[int, typer.Option(help="Processes for energies that each of them has; 0: none.")] = 0,
-    rows: Annotated[Path | None, typer.Option(help="File of the rows; by default next to SPEC.")] = None,
+    rows: Annotated[
+        Path | None, typer.Option(help="File of the rows; by default next to SPEC, of a figure in this directory.")
+    ] = None,
+    evaluator: Annotated[str | None, typer.Option(help="Calculator instead of the figure's.")] = None,
+    episodes: Annotated[int | None, typer.Option(help="Most episodes of a restart instead of the figure's.")] = None,
+    smoke: Annotated[bool, typer.Option(help="Two restarts of three episodes, to see that a figure runs.")] = False,
 ) -> None:
     """Compare settings over many restarts; what is in the file of rows already is not run again."""
     try:
-        study = Study.model_validate_json(spec.read_text(encoding="utf-8"))
-        path = rows or spec.with_suffix(".rows.jsonl")
-        _watch_study(study, path, restarts, workers=workers, device=device, energy_workers=energy_workers)
+        if spec == generalisation.NAME:
+            if evaluator is not None or episodes is not None:
+                raise ValueError(f"`spec` is {spec!r}, which has neither calculator nor episodes")
+            _watch_networks(rows or rows_path(spec), restarts, smoke)
+            return
+        job = job_of(spec, evaluator, episodes, smoke)
+        path, n = rows or job.rows, job.restarts if restarts is None else restarts
+        _watch_study(job.study, path, n, workers=workers, device=device, energy_workers=energy_workers)
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
-    _report_study(study, read_rows(path), restarts)
+    _report_study(job.study, read_rows(path), n)
+
+
+@app.command("plot")
+def plot_command(
+    what: Annotated[str, typer.Argument(help="A figure, such as fig2a, or the directory of a search.")],
+    rows: Annotated[Path | None, typer.Option(help="File of the rows; by default the one that `study` makes.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Picture to write; its ending chooses the format.")] = None,
+    evaluator: Annotated[str | None, typer.Option(help="Calculator instead of the figure's.")] = None,
+    smoke: Annotated[bool, typer.Option(help="Draw the rows of `study --smoke`.")] = False,
+) -> None:
+    """Draw a figure of the paper from its rows, or the learning curve of a search."""
+    try:
+        if Path(what).is_dir():
+            path, picture = out or Path(what) / "learning.png", learning_curve(Path(what))
+        else:
+            path, its_rows = out or Path(f"{what}.png"), read_rows(rows or rows_path(what))
+            picture = figure(what, its_rows, evaluator, smoke)
+        picture.savefig(path)
+    except (ValueError, OSError) as error:
+        _fail(error)
+    Console(soft_wrap=True, markup=False).print(f"picture in {path}")
+
+
+@app.command("table")
+def table_command(
+    directory: Annotated[Path, typer.Argument(help="Directory of files of rows, such as fig2a.jsonl.")],
+) -> None:
+    """Print a table in Markdown of all figures, what the paper shows, and what the rows say."""
+    print(markdown(directory), end="")
 
 
 @app.command("list")
@@ -211,16 +257,17 @@ def _watch_study(study: Study, path: Path, restarts: int, **how: Any) -> None:
     with tqdm(total=sum(budget.values()), unit="episode", dynamic_ncols=True, disable=not missing) as bar:
         for row in run_study(study, path, restarts, on_episodes=bar.update, **how):
             bar.update(budget[row["arm"], row["seed"]] - row["episodes"])  # those that a success saved
-            found_at, episodes = _curve_data(rows_of(study, row["arm"], read_rows(path)))
+            found_at, episodes = curve_data(rows_of(study, row["arm"], read_rows(path)))
             half = median_episode(found_at, episodes)
             known = f"half by {half:g}" if np.isfinite(half) else "not half yet"
             bar.set_postfix_str(f"{row['arm']}: {np.isfinite(found_at).sum()} of {len(found_at)} found, {known}")
 
 
-def _curve_data(rows: list[Row]) -> tuple[list[float], list[int]]:
-    """First success of each restart, nan if there is none, and its episodes."""
-    found_at = [np.nan if row["found_at"] is None else float(row["found_at"]) for row in rows]
-    return found_at, [row["episodes"] for row in rows]
+def _watch_networks(path: Path, restarts: int | None, smoke: bool) -> None:
+    """Run what is missing of the test of Fig. 3, and print each error as it comes."""
+    advised = SMOKE_RESTARTS if smoke else generalisation.RESTARTS
+    for row in generalisation.run(path, advised if restarts is None else restarts):
+        Console(markup=False).print(f"{row['arm']}, seed {row['seed']}: error {row['unseen_error']} at sites not seen")
 
 
 def _report_study(study: Study, rows: list[Row], restarts: int) -> None:
@@ -228,7 +275,7 @@ def _report_study(study: Study, rows: list[Row], restarts: int) -> None:
     table = Table("arm", "found", "n50 (95 % interval)", "p, same as the first")
     first: tuple[list[float], list[int]] | None = None
     for arm in study.arms:
-        found_at, episodes = _curve_data([row for row in rows_of(study, arm, rows) if row["seed"] < restarts])
+        found_at, episodes = curve_data([row for row in rows_of(study, arm, rows) if row["seed"] < restarts])
         median = n50(found_at, episodes)
         p_value = f"{log_rank(found_at, episodes, *first):.2g}" if first else "-"
         first = first or (found_at, episodes)

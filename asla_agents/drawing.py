@@ -80,6 +80,10 @@ class Representation(BaseFeaturesExtractor, ABC):
         """Term that the representation adds to the loss, a scalar."""
         return self._like.new_zeros(())
 
+    def learned(self) -> dict[str, list[Any]]:
+        """What training has made of the numbers of this representation, by name, as JSON holds it."""
+        return {}
+
     def forward(self, observations: Tensor) -> Tensor:
         """Draw one-hot images and flatten them to (batch, channels * pixels)."""
         return self.image(observations).flatten(1)

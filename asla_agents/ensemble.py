@@ -45,6 +45,8 @@ class MemberResult:
     """The build of lowest energy, with its network."""
     energies: NDArray[np.float64]
     """Energy above the reference of each episode in eV, inf where there is none."""
+    learned: dict[str, list[Any]]
+    """What the representation of its last network has learned; see `Representation.learned`."""
 
 
 class Ensemble:
@@ -227,8 +229,9 @@ class _Member:
 
     def result(self) -> MemberResult:
         """What this search found."""
-        energies = np.array(self._energies)
-        return MemberResult(self.index, self.config, len(energies), self._found_at, self.explorer.best, energies)
+        energies, learned = np.array(self._energies), self.policy.features_extractor.learned()
+        found = self._found_at, self.explorer.best
+        return MemberResult(self.index, self.config, len(energies), *found, energies, learned)
 
     def _end(self, placed: list[int], info: dict[str, Any]) -> None:
         """Remember the structure."""

@@ -98,6 +98,10 @@ class Gaussian(Representation):
         widths = self.widths.reshape(-1, *(1,) * (1 + self.grid.ndim))
         return self.amplitude.to(self._like) * equations.gaussian(self.r, widths)
 
+    def learned(self) -> dict[str, list[Any]]:
+        """λ/Δ of each species, if the widths are trained."""
+        return {} if self.log_stretch is None else {"width_over_spacing": _rounded(self.widths / self.spacing)}
+
     def image(self, observations: Tensor) -> Tensor:
         """Draw a Gaussian for each atom."""
         return self._draw(observations, self.kernel()).flatten(1, 2) + self.bias.to(self._like)
@@ -116,6 +120,10 @@ class _Expansion(Representation):
     def coefficient_values(self) -> NDArray[np.floating[Any]]:
         """The coefficients c_i as they are now, a copy, shape (species, n)."""
         return np.array(self.coefficients.numpy(force=True))
+
+    def learned(self) -> dict[str, list[Any]]:
+        """The coefficients c_i, a list for each species."""
+        return {"coefficients": _rounded(self.coefficients)}
 
     @abstractmethod
     def kernel(self) -> Tensor:
@@ -293,6 +301,12 @@ REPRESENTATIONS: dict[str, type[Representation]] = {
     "displaced": Displaced,
     "angular": Angular,
 }
+
+
+def _rounded(values: Tensor) -> list[Any]:
+    """Numbers as lists, to four decimals."""
+    numbers: list[Any] = values.detach().double().cpu().numpy().round(4).tolist()
+    return numbers
 
 
 def _check_positive(name: str, values: ArrayLike) -> None:

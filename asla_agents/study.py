@@ -12,7 +12,7 @@ from math import ceil
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -42,6 +42,11 @@ class Study(BaseModel):
     def config(self, arm: str, seed: int) -> SearchConfig:
         """Settings of one restart."""
         return SearchConfig(**{**self.settings, **self.arms[arm], "seed": seed})
+
+    def changed(self, **settings: Any) -> Self:
+        """Return the same comparison with some settings changed, in all arms."""
+        arms = {arm: {k: v for k, v in own.items() if k not in settings} for arm, own in self.arms.items()}
+        return self.model_copy(update={"settings": self.settings | settings, "arms": arms})
 
 
 def run_study(
@@ -116,9 +121,22 @@ def key_of(config: SearchConfig) -> str:
 
 
 def rows_of(study: Study, arm: str, rows: Sequence[Row]) -> list[Row]:
-    """Rows of one arm, one a seed, by seed."""
-    key = key_of(study.config(arm, 0))
-    return list({row["seed"]: row for row in sorted(rows, key=lambda row: row["seed"]) if row["key"] == key}.values())
+    """Rows of one arm, one a seed, by seed.
+
+    Restarts that were allowed fewer or more episodes than now count too, as success curves take censored data. Of two
+    of one seed it is the one that was allowed more.
+    """
+    configs = [study.config(arm, 0)]
+    configs += [study.changed(episodes=n).config(arm, 0) for n in {row["budget"] for row in rows if "budget" in row}]
+    keys = {key_of(config) for config in configs}
+    chosen = sorted((row for row in rows if row["key"] in keys), key=lambda row: row.get("budget", 0))
+    return sorted({row["seed"]: row for row in chosen}.values(), key=lambda row: row["seed"])
+
+
+def curve_data(rows: Sequence[Row]) -> tuple[list[float], list[int]]:
+    """First success of each restart, nan if there is none, and its episodes, as `success_curve` takes them."""
+    found_at = [np.nan if row["found_at"] is None else float(row["found_at"]) for row in rows]
+    return found_at, [row["episodes"] for row in rows]
 
 
 def _mend(path: Path) -> None:
@@ -187,12 +205,14 @@ def _run_group(
 def _row(arm: str, result: MemberResult) -> Row:
     """What is kept of a restart."""
     energies = result.energies[np.isfinite(result.energies)]
-    return {
+    row = {
         "arm": arm,
         "key": key_of(result.config),
         "seed": result.config.seed,
+        "budget": result.config.episodes,
         "episodes": result.episodes,
         "found_at": result.found_at,
         "best_above_reference": round(float(energies.min()), 4) if len(energies) else None,
         "median_last_100": round(float(np.median(energies[-100:])), 3) if len(energies) else None,
     }
+    return row | ({"learned": result.learned} if result.learned else {})

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from asla_agents import cli
 from asla_agents.callbacks import read_rows
-from asla_agents.study import Study, key_of, rows_of, run_study
+from asla_agents.study import Study, curve_data, key_of, rows_of, run_study
 
 SETTINGS = {
     "env_id": "ASLA-GrapheneMini-v0",
@@ -148,6 +148,34 @@ def test_rows_of_other_settings_are_left_alone(whole):
     other = Study(settings={**SETTINGS, "learning_rate": 1e-2})
     assert rows_of(other, "default", whole) == []
     assert [row["seed"] for row in rows_of(STUDY, "wide", [*whole, *whole])] == [0, 1, 2]
+
+
+def test_restarts_that_were_allowed_other_numbers_of_episodes_count_too_the_longest_of_a_seed(whole):
+    longer = STUDY.changed(episodes=20)
+    key = key_of(longer.config("wide", 1))
+    more = [
+        row | {"key": key, "budget": 20, "episodes": 20} for row in whole if row["arm"] == "wide" and row["seed"] < 2
+    ]
+    rows = [*more, *whole]
+    assert [row["episodes"] for row in rows_of(STUDY, "wide", rows)] == [20, 20, 12]
+    assert rows_of(longer, "wide", rows) == rows_of(STUDY, "wide", rows)
+    old = [{name: value for name, value in row.items() if name != "budget"} for row in whole]
+    assert len(rows_of(STUDY, "wide", old)) == 3
+
+
+def test_changed_settings_are_those_of_all_arms():
+    changed = STUDY.changed(episodes=5, evaluator="gfn1-xtb")
+    assert {changed.config(arm, 0).episodes for arm in ARMS} == {5}
+    assert {changed.config(arm, 0).evaluator for arm in ARMS} == {"gfn1-xtb"}
+    assert changed.config("wide", 0).representation_kwargs == {"kernel_size": 9}
+    assert STUDY.config("wide", 0).episodes == 12
+
+
+def test_a_restart_without_a_success_is_nan_in_the_data_of_its_curve(whole):
+    found_at, episodes = curve_data([whole[0] | {"found_at": 2}, whole[-1] | {"found_at": None}])
+    assert found_at[0] == 2
+    assert np.isnan(found_at[1])
+    assert episodes == [4, 12]
 
 
 def test_an_error_in_a_worker_is_the_error_of_the_study(tmp_path):

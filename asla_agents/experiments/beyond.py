@@ -1,0 +1,46 @@
+"""Questions that the paper leaves open, asked in the same way."""
+
+from asla_agents.experiments.experiment import AGR, GRAPHENE, NAPHTHALENE, ONE_HOT, Experiment, gaussian
+from asla_agents.study import Study
+
+STARTS_OVER_SPACING = (0.5, 1.0, 1.25, 2.0, 3.0)
+
+_QUESTIONS = [
+    Experiment(
+        "trainable-width",
+        "Beyond the curves of the paper: where does λ end if it is trained? Section V says that it depends much on "
+        "where it starts.",
+        Study(
+            settings={**GRAPHENE, "episodes": 1000, "stop_on_success": False},
+            arms={f"λ from {start:g}Δ": gaussian(start, trainable_width=True) for start in STARTS_OVER_SPACING},
+        ),
+        restarts=20,
+    ),
+    Experiment(
+        "species-widths",
+        "Section VIII expects little of a λ of its own for each species, if the largest decides.",
+        Study(
+            settings=NAPHTHALENE,
+            arms={
+                f"λ(C) = {carbon:g}Δ, λ(H) = {hydrogen:g}Δ": gaussian([carbon, hydrogen], kernel_size=15)
+                for carbon, hydrogen in ((1.0, 1.0), (1.25, 1.25), (1.25, 0.75), (0.75, 1.25))
+            },
+        ),
+        restarts=15,
+    ),
+    Experiment(
+        "species-agr",
+        "Section VIII suggests AGR for several species: here each has coefficients of its own.",
+        Study(
+            settings=NAPHTHALENE,
+            arms={
+                "one-hot": ONE_HOT,
+                "Gaussian, λ = Δ": gaussian(1.0, kernel_size=15),
+                "AGR": {**AGR, "representation_kwargs": {"kernel_size": 15}},
+            },
+        ),
+        restarts=15,
+    ),
+]
+
+BEYOND: dict[str, Experiment] = {experiment.name: experiment for experiment in _QUESTIONS}

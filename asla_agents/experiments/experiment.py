@@ -1,0 +1,54 @@
+"""An experiment: a study with the problems and representations of a figure, and what the paper says of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from asla_agents.study import Study
+
+GRAPHENE = {"env_id": "ASLA-Graphene-v0", "evaluator": "gfn1-xtb", "episodes": 1500, "stop_on_success": True}
+GRAIN_BOUNDARY = {"env_id": "ASLA-GrainBoundary-v0", "evaluator": "xwch", "episodes": 5000, "stop_on_success": True}
+NAPHTHALENE = {"env_id": "ASLA-Naphthalene-v0", "evaluator": "gfn1-xtb", "episodes": 10_000, "stop_on_success": True}
+
+ONE_HOT: dict[str, Any] = {"representation": "one-hot"}
+AGR: dict[str, Any] = {"representation": "agr"}
+
+SMOKE_RESTARTS = 2
+_SMOKE: dict[str, Any] = {"episodes": 3, "batch_size": 4, "gradient_steps": 1, "warmup_episodes": 1}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Success of a few ways to draw atoms, over many restarts."""
+
+    name: str
+    """The figure, or the first of those that share it; its rows are in a file of this name."""
+    claim: str
+    """What the paper shows, or what is asked beyond it."""
+    study: Study
+    """What is run."""
+    restarts: int
+    """Restarts of each arm that are advised."""
+    paper_n50: Mapping[str, float] = field(default_factory=dict)
+    """Episodes until half of the restarts know the structure, by arm, where the paper gives them."""
+
+
+def changes(evaluator: str | None = None, episodes: int | None = None, smoke: bool = False) -> dict[str, Any]:
+    """Give the settings of a study that a user wants otherwise.
+
+    Parameters
+    ----------
+    evaluator
+        Name of the calculator; None: as it is.
+    episodes
+        Most episodes of a restart; None: as it is.
+    smoke
+        Whether to train so little, for three episodes, that it can only show that everything runs.
+    """
+    wanted = {"evaluator": evaluator, "episodes": episodes}
+    return (_SMOKE if smoke else {}) | {name: value for name, value in wanted.items() if value is not None}
+
+
+def gaussian(width_over_spacing: float | list[float], **kwargs: Any) -> dict[str, Any]:
+    """Settings of an arm whose atoms are Gaussians."""
+    return {"representation": "gaussian", "representation_kwargs": {"width_over_spacing": width_over_spacing, **kwargs}}

@@ -1,0 +1,115 @@
+"""The success curves of J. Chem. Phys. 153, 044107 (2020), by figure.
+
+Settings that the paper leaves open are the defaults of `SearchConfig`.
+"""
+
+from typing import Any
+
+from asla_agents.experiments.experiment import AGR, GRAIN_BOUNDARY, GRAPHENE, NAPHTHALENE, ONE_HOT, Experiment, gaussian
+from asla_agents.study import Study
+
+WIDTHS_OVER_SPACING = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5)
+BETAS = (0.0, 0.01, 0.1)
+_BEST = gaussian(1.25)
+_CHANNELS = ((1.5, 0.0, 0), (1.0, 1.4, 0), (1.0, 1.4, 1), (1.0, 1.4, 2), (1.0, 1.4, 3))
+
+
+def _angular() -> dict[str, dict[str, Any]]:
+    """Arms of Fig. 11: more and more channels, and AGR."""
+    arms = {}
+    for n in range(2, 6):
+        kwargs = {"channels": [list(channel) for channel in _CHANNELS[:n]]}
+        arms[f"{n} channels, m ≤ {n - 2}"] = {"representation": "angular", "representation_kwargs": kwargs}
+    return {**arms, "AGR": AGR}
+
+
+def _displaced() -> dict[str, dict[str, Any]]:
+    """Arms of Fig. 8(e): three initialisations of the rings, and AGR."""
+    names = {"uniform": "(i) uniform", "envelope": "(ii) envelope", "gaussian": "(iii) one Gaussian"}
+    arms = {
+        name: {"representation": "displaced", "representation_kwargs": {"initialisation": initialisation}}
+        for initialisation, name in names.items()
+    }
+    return {**arms, "AGR": AGR}
+
+
+_FIGURES = [
+    Experiment(
+        "fig2a",
+        "One-hot needs about 750 episodes until half know graphene, Gaussians of λ = 1.25Δ less than 500.",
+        Study(settings=GRAPHENE, arms={"one-hot": ONE_HOT, "Gaussian, λ = 1.25Δ": _BEST}),
+        restarts=50,
+        paper_n50={"one-hot": 750, "Gaussian, λ = 1.25Δ": 500},
+    ),
+    Experiment(
+        "fig2b",
+        "The episodes until half know graphene are fewest at λ = 1.25Δ.",
+        Study(
+            settings=GRAPHENE,
+            arms={"one-hot": ONE_HOT, **{f"λ = {width:g}Δ": gaussian(width) for width in WIDTHS_OVER_SPACING}},
+        ),
+        restarts=50,
+        paper_n50={"one-hot": 750, "λ = 1.25Δ": 500},
+    ),
+    Experiment(
+        "fig4",
+        "A bias of -0.1 brings n50 from about 500 to 400, one of +0.1 to 700.",
+        Study(settings=GRAPHENE, arms={f"bias {bias:+g}": gaussian(1.25, bias=bias) for bias in (-0.1, 0.0, 0.1)}),
+        restarts=50,
+        paper_n50={"bias -0.1": 400, "bias +0": 500, "bias +0.1": 700},
+    ),
+    Experiment(
+        "fig6a",
+        "AGR does better than one-hot and about as well as the best single Gaussian.",
+        Study(settings=GRAPHENE, arms={"one-hot": ONE_HOT, "Gaussian, λ = 1.25Δ": _BEST, "AGR": AGR}),
+        restarts=50,
+        paper_n50={"one-hot": 750, "Gaussian, λ = 1.25Δ": 500},
+    ),
+    Experiment(
+        "fig6b",
+        "An L1 penalty hardly changes the success of AGR; after 1000 episodes, over 250 restarts, its coefficients are "
+        "spread without it and gather around λ₄ with it.",
+        Study(
+            settings={**GRAPHENE, "episodes": 1000, "stop_on_success": False},
+            arms={
+                f"β₁ = {beta:g}": {"representation": "agr", "representation_kwargs": {"beta_1": beta}} for beta in BETAS
+            },
+        ),
+        restarts=50,
+    ),
+    Experiment(
+        "fig7",
+        "For the grain boundary one-hot needs about 4400 episodes and AGR 2200; after 5000, AGR has more than 80 %.",
+        Study(settings=GRAIN_BOUNDARY, arms={"one-hot": ONE_HOT, "AGR": AGR}),
+        restarts=20,
+        paper_n50={"one-hot": 4400, "AGR": 2200},
+    ),
+    Experiment(
+        "fig8e",
+        "Rings with random coefficients delay success much; started as one Gaussian they stay behind AGR.",
+        Study(settings=GRAPHENE, arms=_displaced()),
+        restarts=50,
+    ),
+    Experiment(
+        "fig11a",
+        "More channels make graphene harder, that of m = 3 a little easier again; none is as good as AGR.",
+        Study(settings=GRAPHENE, arms=_angular()),
+        restarts=50,
+    ),
+    Experiment(
+        "fig11b",
+        "The same for the grain boundary.",
+        Study(settings=GRAIN_BOUNDARY, arms=_angular()),
+        restarts=20,
+        paper_n50={"AGR": 2200},
+    ),
+    Experiment(
+        "fig12",
+        "Gaussians of λ = Δ for both species find naphthalene in far fewer episodes than one-hot.",
+        Study(settings=NAPHTHALENE, arms={"one-hot": ONE_HOT, "Gaussian, λ = Δ": gaussian(1.0, kernel_size=15)}),
+        restarts=15,
+    ),
+]
+
+PAPER: dict[str, Experiment] = {experiment.name: experiment for experiment in _FIGURES}
+PAPER |= dict.fromkeys(("fig6c", "fig6d", "fig6e"), PAPER["fig6b"])

@@ -1,0 +1,93 @@
+"""The table of figures: how each is drawn."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from asla_agents.experiments import EXPERIMENTS, Experiment, changes, generalisation
+from asla_agents.figures import curves, kernels, learned, unseen, widths
+from asla_agents.figures.style import at_print_size
+from asla_agents.study import Row, Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that needs no rows."""
+
+    claim: str
+    """What the paper shows."""
+    draw: Callable[[], Figure]
+    """Makes it."""
+
+
+DRAWINGS: dict[str, Drawing] = {
+    "fig5": Drawing("Gaussians of nine widths, weighted with coefficients, make the kernel of AGR.", kernels.basis),
+    **{
+        f"fig8{letter}": Drawing(f"The displaced Gaussian with its ring at {2 * i}Δ.", partial(kernels.ring, i))
+        for letter, i in zip("abcd", kernels.RINGS, strict=True)
+    },
+    "fig9": Drawing("Real and imaginary parts of circular harmonics.", kernels.harmonics),
+    "fig10": Drawing(
+        "The power of order m = 1 is low where an atom would make a line, high at a right angle.",
+        kernels.power_spectrum,
+    ),
+}
+"""Figures that need no rows."""
+
+_OTHER_THAN_CURVES: dict[str, Callable[[Experiment, Study, Sequence[Row]], Figure]] = {
+    "fig2b": widths.episodes_against_width,
+    "fig4": curves.with_kernels,
+    "fig6c": partial(learned.coefficients, number=0),
+    "fig6d": partial(learned.coefficients, number=1),
+    "fig6e": partial(learned.coefficients, number=2),
+    "fig7": curves.with_structure,
+    "fig12": curves.with_structure,
+    "trainable-width": learned.widths_against_start,
+}
+"""How rows of an experiment are drawn where it is not by success curves alone."""
+
+
+def _in_order(name: str) -> tuple[int, str]:
+    """Figures by number, then what has no number."""
+    number = re.match(r"fig(\d+)", name)
+    return int(number[1]) if number else sys.maxsize, name
+
+
+NAMES = tuple(sorted({*DRAWINGS, *EXPERIMENTS, generalisation.NAME}, key=_in_order))
+
+
+@at_print_size
+def figure(name: str, rows: Sequence[Row] = (), evaluator: str | None = None, smoke: bool = False) -> Figure:
+    """Draw a figure.
+
+    Parameters
+    ----------
+    name
+        One of `NAMES`.
+    rows
+        Rows of its experiment, if it has one; those of other settings among them are left alone.
+    evaluator, smoke
+        Which rows of the experiment are drawn; see `changes`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such figure, or none of the rows belongs to it.
+    """
+    if name in DRAWINGS:
+        return DRAWINGS[name].draw()
+    if name == generalisation.NAME:
+        return unseen.errors(rows)
+    if name not in EXPERIMENTS:
+        raise ValueError(f"`name` is {name!r} but must be one of {', '.join(NAMES)}")
+    experiment = EXPERIMENTS[name]
+    study = experiment.study.changed(**changes(evaluator, smoke=smoke))
+    return _OTHER_THAN_CURVES.get(name, curves.alone)(experiment, study, rows)

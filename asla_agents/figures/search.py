@@ -1,0 +1,65 @@
+"""The learning curve of one search, from its directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asla_agents.config import SearchConfig
+from asla_agents.figures.style import COLOURS, GREY, at_print_size, new_figure
+from asla_agents.run_directory import read_episodes
+from asla_env import IDS
+from asla_env.problems import PROBLEMS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LINEAR_TO = 1.0  # eV: the axis is logarithmic beyond
+
+
+@at_print_size
+def learning_curve(directory: Path) -> Figure:
+    """Draw the energy of each episode, the lowest so far, and when the structure was found.
+
+    Parameters
+    ----------
+    directory
+        Results of a search.
+
+    Raises
+    ------
+    ValueError
+        If it holds no settings or no episode.
+    """
+    settings = directory / "config.json"
+    rows = read_episodes(directory)
+    if not rows or not settings.exists():
+        raise ValueError(f"`directory` is {directory} but must hold the results of a search, one episode at least")
+    config = SearchConfig(**json.loads(settings.read_text(encoding="utf-8"))["settings"])
+    figure = new_figure()
+    axes = figure.subplots()
+    episodes, energies = np.array([row["episode"] for row in rows]), _energies(rows)
+    axes.plot(episodes, energies, "o", color=COLOURS[0], markersize=2, alpha=0.4, markeredgewidth=0, label="an episode")
+    axes.step(episodes, np.fmin.accumulate(energies), where="post", color=COLOURS[1], label="lowest so far")
+    window = PROBLEMS[IDS[config.env_id]]().success_window
+    axes.axhline(window, color=GREY, linewidth=0.7, linestyle=":", label=f"success: below {window:g} eV")
+    found = next((row["episode"] for row in rows if row["is_success"]), None)
+    if found is not None:
+        axes.axvline(found, color=COLOURS[2], linewidth=0.9, label=f"found in episode {found}")
+    axes.set_yscale("symlog", linthresh=_LINEAR_TO)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_ylim(min(0, 1.5 * np.nanmin(energies, initial=0)), 1.5 * np.nanmax(energies, initial=window))
+    name = config.env_id.removeprefix("ASLA-").removesuffix("-v0")
+    title = f"{name}, {config.evaluator}, {config.representation}, seed {config.seed}"
+    axes.set(xlabel="episodes", ylabel="energy above the reference (eV)", title=title)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _energies(rows: list[dict[str, Any]]) -> NDArray[np.float64]:
+    """Energies above the reference in eV, nan where there is none, shape (episode,)."""
+    return np.array([np.nan if (e := row["energy_above_reference"]) is None else e for row in rows], dtype=float)

@@ -1,0 +1,104 @@
+"""Every figure in one table: how to make it, what the paper shows, and what our rows say."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asla_agents.callbacks import read_rows
+from asla_agents.experiments import EXPERIMENTS, Experiment, generalisation
+from asla_agents.figures.curves import n50_text
+from asla_agents.figures.draw import DRAWINGS, NAMES
+from asla_agents.study import Row, curve_data, rows_of
+from asla_agents.success import n50
+from asla_env import calculators
+
+NO_ROWS = "no rows yet"
+_ARM_OF = {"fig6c": 0, "fig6d": 1, "fig6e": 2}  # whose coefficients a figure shows
+
+
+def markdown(directory: Path) -> str:
+    """Make the table from files of rows that are named after the experiments, such as ``fig2a.jsonl``.
+
+    Parameters
+    ----------
+    directory
+        Where the files are; experiments whose file is not there have no rows.
+    """
+    lines = ["| figure | commands | the paper, or the question | ours |", "|---|---|---|---|"]
+    for name in NAMES:
+        commands = f"`asla plot {name}`" if name in DRAWINGS else f"`asla study {name}`<br>`asla plot {name}`"
+        lines.append(f"| {name} | {commands} | {_claim(name)} | {_ours(name, directory)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _claim(name: str) -> str:
+    """What the paper shows."""
+    if name in DRAWINGS:
+        return DRAWINGS[name].claim
+    if name == generalisation.NAME:
+        return generalisation.CLAIM
+    experiment = EXPERIMENTS[name]
+    if name in _ARM_OF:
+        return f"The coefficients of {list(experiment.study.arms)[_ARM_OF[name]]}, see {experiment.name}."
+    return experiment.claim
+
+
+def _ours(name: str, directory: Path) -> str:
+    """What our rows say, a line for each arm with each calculator that has rows."""
+    if name in DRAWINGS:
+        return "computed as it is drawn"
+    if name == generalisation.NAME:
+        return "<br>".join(_errors(read_rows(directory / f"{name}.jsonl"))) or NO_ROWS
+    experiment = EXPERIMENTS[name]
+    rows, lines = read_rows(directory / f"{experiment.name}.jsonl"), []
+    for evaluator in calculators.names():
+        study = experiment.study.changed(evaluator=evaluator)
+        arms = list(study.arms)[_ARM_OF[name] :][:1] if name in _ARM_OF else list(study.arms)
+        for arm in arms:
+            its_rows = rows_of(study, arm, rows)
+            if its_rows:
+                lines.append(f"{evaluator}, {arm}: {_SAYS.get(name, _success)(experiment, arm, its_rows)}")
+    return "<br>".join(lines) or NO_ROWS
+
+
+def _errors(rows: Sequence[Row]) -> list[str]:
+    """Mean error and its standard deviation, of each arm."""
+    lines = []
+    for arm in generalisation.ARMS:
+        errors = [row["unseen_error"] for row in rows if row["arm"] == arm]
+        if errors:
+            lines.append(f"{arm}: error {_mean(errors)} at sites not seen (1 is Q = 0), n = {len(errors)}")
+    return lines
+
+
+def _success(experiment: Experiment, arm: str, rows: Sequence[Row]) -> str:
+    """n50, its interval, and how many restarts succeeded; and the paper's n50."""
+    found_at, episodes = curve_data(rows)
+    known = len(found_at) - int(np.isnan(found_at).sum())
+    paper = f"; paper {experiment.paper_n50[arm]:g}" if arm in experiment.paper_n50 else ""
+    return f"n50 {n50_text(n50(found_at, episodes), max(episodes))}, {known} of {len(rows)} found{paper}"
+
+
+def _coefficients(_experiment: Experiment, _arm: str, rows: Sequence[Row]) -> str:
+    """Which mean coefficient is the largest."""
+    values = np.array([row["learned"]["coefficients"][0] for row in rows])  # [restart, i]
+    largest = int(np.abs(values.mean(axis=0)).argmax())
+    return f"largest mean c_i is that of λ_{largest + 1}, {_mean(values[:, largest])}, n = {len(values)}"
+
+
+def _widths(_experiment: Experiment, _arm: str, rows: Sequence[Row]) -> str:
+    """Where the widths end."""
+    return f"ends at λ/Δ = {_mean([row['learned']['width_over_spacing'][0] for row in rows])}, n = {len(rows)}"
+
+
+def _mean(values: Sequence[float] | NDArray[np.float64]) -> str:
+    """Mean and standard deviation."""
+    return f"{np.mean(values):.2f} ± {np.std(values):.2f}"
+
+
+_SAYS: dict[str, Callable[[Experiment, str, Sequence[Row]], str]] = {
+    **dict.fromkeys(_ARM_OF, _coefficients),
+    "trainable-width": _widths,
+}

@@ -1,0 +1,57 @@
+"""Fig. 2(b): how many episodes it takes, against the width of the Gaussians."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asla_agents.experiments import Experiment
+from asla_agents.figures.curves import curves_of
+from asla_agents.figures.style import COLOURS, GREY, new_figure
+from asla_agents.study import Row, Study
+from asla_agents.success import Interval, n50
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_BEST_OVER_SPACING = 1.25  # the paper's
+
+
+def episodes_against_width(experiment: Experiment, study: Study, rows: Sequence[Row]) -> Figure:
+    """Draw n50 of each width with its interval, one-hot at the width 0 that it is the limit of.
+
+    Where half of the restarts were not reached, an arrow stands at the end of the longest.
+    """
+    figure = new_figure()
+    axes = figure.subplots()
+    curves = curves_of(experiment, study, rows)
+    end = max(max(episodes) for _, _, episodes in curves)
+    for arm, found_at, episodes in curves:
+        kwargs = study.config(arm, 0).representation_kwargs
+        _draw_point(axes, kwargs.get("width_over_spacing", 0.0), n50(found_at, episodes), end)
+    axes.axvline(_BEST_OVER_SPACING, color=GREY, linewidth=0.7, linestyle=":", label="best in the paper")
+    n_rows = [len(found_at) for _, found_at, _ in curves]
+    restarts = f"{min(n_rows)}" if min(n_rows) == max(n_rows) else f"{min(n_rows)} to {max(n_rows)}"
+    axes.set(xlabel="λ / Δ   (0: one-hot)", ylabel="n50 (episodes)", title=f"n = {restarts} each")
+    axes.set_ylim(0, 1.1 * end)
+    axes.legend(frameon=False)
+    return figure
+
+
+def _draw_point(axes: Axes, width_over_spacing: float, half: Interval, end: int) -> None:
+    """Draw an n50 and its interval."""
+    low, high = (min(value, end) for value in (half.low, half.high))
+    axes.plot([width_over_spacing] * 2, [low, high], color=COLOURS[0], linewidth=1)
+    reached = np.isfinite(half.value)
+    axes.plot(
+        width_over_spacing, min(half.value, end), marker="o" if reached else "^", color=COLOURS[0], markersize=4,
+        markerfacecolor=COLOURS[0] if reached else "white",
+    )  # fmt: skip
+    if not np.isfinite(half.high):
+        axes.annotate(
+            "", (width_over_spacing, 1.08 * end), (width_over_spacing, end),
+            arrowprops={"arrowstyle": "->", "color": COLOURS[0], "linewidth": 0.8},
+        )  # fmt: skip

@@ -1,0 +1,115 @@
+"""What is run for each figure: every arm can be made and trained, and says what it has learned."""
+
+import json
+from functools import cache
+from pathlib import Path
+from queue import Queue
+
+import numpy as np
+import pytest
+
+from asla_agents import study as study_module
+from asla_agents.callbacks import read_rows
+from asla_agents.experiments import EXPERIMENTS, changes, generalisation
+from asla_agents.study import missing_restarts, rows_of
+from asla_env.problems import graphene
+
+DISTINCT = {experiment.name: experiment for experiment in EXPERIMENTS.values()}
+CHEAP = {name: None if "ASLA-Naphthalene" in e.study.settings["env_id"] else "xwch" for name, e in DISTINCT.items()}
+
+
+@cache
+def smoke_rows(name):
+    """Study of a figure's smoke run and its rows, of one restart, in this process."""
+    experiment = EXPERIMENTS[name]
+    study = experiment.study.changed(**changes(CHEAP[experiment.name], smoke=True))
+    restarts = missing_restarts(study, Path("no-such-file"), restarts=1)
+    queue = Queue()
+    for group in study_module._groups(restarts, workers=1, members=32):
+        study_module._run_group(group, "cpu", 0, queue)
+    messages = [queue.get() for _ in range(queue.qsize())]
+    return study, [json.loads(json.dumps(message)) for message in messages if isinstance(message, dict)]
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+def test_every_arm_of_every_figure_runs(name):
+    study, rows = smoke_rows(name)
+    for arm in study.arms:
+        its_rows = rows_of(study, arm, rows)
+        assert [row["seed"] for row in its_rows] == [0]
+        assert all(row["episodes"] == row["budget"] == 3 for row in its_rows)
+        learns = study.config(arm, 0).representation in ("agr", "displaced") or "trainable" in name
+        assert all(("learned" in row) is learns for row in its_rows)
+
+
+def test_what_was_learned_has_numbers_for_each_species():
+    study, rows = smoke_rows("species-agr")
+    for row in rows_of(study, "AGR", rows):
+        assert np.shape(row["learned"]["coefficients"]) == (2, 9)
+        assert np.all(np.isfinite(row["learned"]["coefficients"]))
+
+
+def test_trained_widths_leave_their_start_a_little():
+    study, rows = smoke_rows("trainable-width")
+    for arm in study.arms:
+        start = study.config(arm, 0).representation_kwargs["width_over_spacing"]
+        ends = [row["learned"]["width_over_spacing"][0] for row in rows_of(study, arm, rows)]
+        assert all(0 < abs(end - start) < 0.1 * start for end in ends)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_numbers_of_the_paper_belong_to_arms(name):
+    experiment = EXPERIMENTS[name]
+    assert set(experiment.paper_n50) <= set(experiment.study.arms)
+    assert experiment.restarts >= 1
+    for arm in experiment.study.arms:
+        assert experiment.study.config(arm, 0).episodes >= max(experiment.paper_n50.values(), default=1)
+
+
+def test_what_is_not_changed_stays_as_it_is():
+    assert changes() == {}
+    assert changes("xwch", 5) == {"evaluator": "xwch", "episodes": 5}
+    assert changes(episodes=7, smoke=True)["episodes"] == 7
+
+
+# Fig. 3
+
+
+def test_the_sites_of_figure_3_have_their_neighbours_where_graphene_has_them():
+    structure = generalisation.sample()
+    atoms = structure.grid.positions(np.flatnonzero(structure.atoms))
+    assert len(atoms) == 12
+    for sites, n, distance in zip(structure.sites, (3, 2), (1.42, 1.23), strict=True):
+        gaps = np.sort(structure.grid.distances(atoms)[:, sites], axis=0)[: n + 1]
+        assert np.all(np.abs(gaps[:n] - distance) < 0.2)
+        assert np.all(gaps[n] > 1.8)
+        assert len(set(sites)) == len(sites) == 12
+
+
+def test_some_sites_look_otherwise_than_the_trained_ones():
+    unseen = generalisation.sample().unseen()
+    assert unseen.shape == (2, 12)
+    assert not unseen[:, 0].any()
+    assert unseen.any(axis=1).all()
+
+
+def test_a_window_wraps_around_the_cell():
+    grid = graphene().grid
+    pixels = np.arange(grid.n_pixels).reshape(grid.shape)
+    corner = generalisation.window(pixels, grid, 0)
+    assert corner.shape == (17, 17)
+    assert corner[8, 8] == 0
+    assert corner[7, 8] == pixels[-1, 0]
+
+
+def test_networks_that_have_rows_are_not_trained_again(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    first = list(generalisation.run(path, 1))
+    assert [(row["arm"], row["seed"]) for row in first] == [(arm, 0) for arm in generalisation.ARMS]
+    assert list(generalisation.run(path, 1)) == []
+    assert read_rows(path) == first
+
+
+def test_a_number_of_networks_below_one_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`restarts` is 0 but must be at least 1"):
+        list(generalisation.run(tmp_path / "rows.jsonl", 0))

@@ -1,0 +1,268 @@
+"""Figures from rows: what is in them, what is not, and what a user can get wrong."""
+
+import json
+import re
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from asla_agents import cli
+from asla_agents.callbacks import read_rows
+from asla_agents.config import SearchConfig
+from asla_agents.experiments import EXPERIMENTS, generalisation
+from asla_agents.figures import NAMES, figure, learning_curve, markdown
+from asla_agents.figures.curves import n50_text
+from asla_agents.figures.draw import DRAWINGS
+from asla_agents.study import key_of
+from asla_agents.success import Interval
+from asla_agents.training import search
+
+ROOT = Path(__file__).parents[2]
+PAPER = [f"fig{n}" for n in ("2a", "2b", "3", "4", "5", *(f"6{x}" for x in "abcde"), "7", *(f"8{x}" for x in "abcde"))]
+PAPER += ["fig9", "fig10", "fig11a", "fig11b", "fig12"]
+BEYOND = ["species-agr", "species-widths", "trainable-width"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def made_up_rows(name, evaluator=None, found=(100, 300, None), **more):
+    """Rows of three restarts of each arm, as a study would write them."""
+    experiment = EXPERIMENTS[name]
+    study = experiment.study if evaluator is None else experiment.study.changed(evaluator=evaluator)
+    rows = []
+    for shift, arm in enumerate(study.arms):
+        config = study.config(arm, 0)
+        learned = {"coefficients": [[0.1 * (i == 3) - 0.01 for i in range(9)]], "width_over_spacing": [1.0 + shift]}
+        for seed, at in enumerate(found):
+            row = {"arm": arm, "key": key_of(config), "seed": seed, "budget": config.episodes, "found_at": at}
+            rows.append(row | {"episodes": at or config.episodes, "learned": learned} | more)
+    return rows
+
+
+def rows_for(name):
+    if name in DRAWINGS:
+        return []
+    if name == generalisation.NAME:
+        return [{"arm": arm, "seed": 0, "unseen_error": 0.5} for arm in generalisation.ARMS]
+    return made_up_rows(name)
+
+
+def test_every_figure_of_the_paper_has_a_name_and_they_are_in_order():
+    assert list(NAMES) == PAPER + BEYOND
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_can_be_drawn_and_leaves_the_settings_of_matplotlib_alone(name, tmp_path):
+    before = dict(mpl.rcParams)
+    figure(name, rows_for(name)).savefig(tmp_path / "figure.pdf")
+    assert dict(mpl.rcParams) == before
+    assert (tmp_path / "figure.pdf").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in DRAWINGS])
+def test_without_rows_of_its_own_a_figure_says_what_to_run(name):
+    others = [] if name == generalisation.NAME else made_up_rows("species-widths" if name == "fig4" else "fig4")
+    with pytest.raises(ValueError, match=f"`rows` holds none of .*: run `asla study {name[:4]}"):
+        figure(name, others)
+
+
+def legend_of(picture):
+    return [text.get_text() for text in picture.legends[0].get_texts()]
+
+
+def test_a_legend_tells_restarts_and_n50_with_its_interval():
+    one_hot, gaussian, paper = legend_of(figure("fig2a", made_up_rows("fig2a")))
+    assert one_hot == "one-hot\nn = 3, n50 300 (100 to > 1500)"
+    assert gaussian.startswith("Gaussian, λ = 1.25Δ\nn = 3, n50 300")
+    assert paper == "n50 in the paper"
+
+
+@pytest.mark.parametrize(
+    ("half", "text"),
+    [
+        (Interval(300, 100, 400), "300 (100 to 400)"),
+        (Interval(300, 100, np.inf), "300 (100 to > 800)"),
+        (Interval(np.inf, 700, np.inf), "> 800 (700 to > 800)"),
+        (Interval(np.inf, np.inf, np.inf), "> 800"),
+    ],
+)
+def test_what_was_not_reached_lies_beyond_the_end(half, text):
+    assert n50_text(half, 800) == text
+
+
+def test_a_curve_steps_at_the_successes_and_goes_on_to_the_longest_restart():
+    curve = figure("fig2a", made_up_rows("fig2a")).axes[0].lines[0]
+    np.testing.assert_allclose(curve.get_xdata(), [0, 100, 300, 1500])
+    np.testing.assert_allclose(curve.get_ydata(), [0, 100 / 3, 200 / 3, 200 / 3])
+
+
+def test_the_numbers_of_the_paper_are_vertical_lines_in_the_colours_of_their_arms():
+    lines = figure("fig7", made_up_rows("fig7")).axes[0].lines
+    curves = {line.get_label().split("\n")[0]: line.get_color() for line in lines if "n = " in line.get_label()}
+    vertical = {line.get_xdata()[0]: line.get_color() for line in lines if len(set(line.get_xdata())) == 1}
+    assert vertical[4400] == curves["one-hot"] != vertical[2200] == curves["AGR"]
+
+
+def test_rows_of_another_calculator_are_drawn_on_demand():
+    rows = made_up_rows("fig2a", "xwch", found=(7, 8, 9))
+    with pytest.raises(ValueError, match="`rows` holds none of fig2a"):
+        figure("fig2a", rows)
+    assert "n50 8" in legend_of(figure("fig2a", rows + made_up_rows("fig2a"), "xwch"))[0]
+
+
+def test_an_arm_without_rows_is_left_out():
+    rows = [row for row in made_up_rows("fig6a") if row["arm"] == "AGR"]
+    assert [text.split("\n")[0] for text in legend_of(figure("fig6a", rows))] == ["AGR", "n50 in the paper"]
+
+
+def test_bars_are_mean_coefficients_in_two_colours():
+    axes = figure("fig6d", made_up_rows("fig6b")).axes[0]
+    np.testing.assert_allclose([bar.get_height() for bar in axes.patches], [-0.01] * 3 + [0.09] + [-0.01] * 5)
+    colours = [bar.get_facecolor() for bar in axes.patches]
+    assert colours[3] not in colours[:3]
+    assert axes.get_title() == "β₁ = 0.01, n = 3"
+
+
+def test_one_hot_stands_at_width_zero_beside_all_widths():
+    axes = figure("fig2b", made_up_rows("fig2b")).axes[0]
+    points = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [line.get_xdata()[0] for line in points] == [0, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5]
+    assert {line.get_ydata()[0] for line in points} == {300}
+
+
+def test_an_n50_that_was_not_reached_is_an_open_triangle_at_the_end():
+    axes = figure("fig2b", made_up_rows("fig2b", found=(None, None))).axes[0]
+    (first, *_) = [line for line in axes.lines if line.get_marker() == "^"]
+    assert first.get_ydata()[0] == 1500
+    assert first.get_markerfacecolor() == "white"
+
+
+# The table
+
+
+def test_the_table_has_a_line_for_each_figure_and_says_what_has_no_rows(tmp_path):
+    lines = markdown(tmp_path).splitlines()
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == list(NAMES)
+    assert all(("no rows yet" in line) is (line.split(" | ")[0][2:] not in DRAWINGS) for line in lines[2:])
+    assert all(line.count("|") == 5 for line in lines)
+
+
+def test_the_table_gives_ours_beside_the_paper(tmp_path):
+    for name in ("fig2a", "fig6b", "trainable-width"):
+        rows = made_up_rows(name) + made_up_rows(name, "xwch", found=(7, 8, 9))
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = {line.split(" | ")[0][2:]: line for line in markdown(tmp_path).splitlines()}
+    assert "gfn1-xtb, one-hot: n50 300 (100 to > 1500), 2 of 3 found; paper 750<br>" in lines["fig2a"]
+    assert "xwch, one-hot: n50 8 (7 to 9), 3 of 3 found; paper 750<br>" in lines["fig2a"]
+    assert "gfn1-xtb, β₁ = 0.01: largest mean c_i is that of λ_4, 0.09 ± 0.00, n = 3" in lines["fig6d"]
+    assert "gfn1-xtb, λ from 1Δ: ends at λ/Δ = 2.00 ± 0.00, n = 3" in lines["trainable-width"]
+
+
+def test_the_table_of_the_docs_is_what_the_rows_say():
+    text = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| figure .*?\n(?=\n)", text, flags=re.DOTALL | re.MULTILINE)
+    assert table == markdown(ROOT / "benchmarks" / "results")
+
+
+# On the command line
+
+
+def test_a_drawing_is_written_under_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("plot", "fig9")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == "picture in fig9.png\n"
+    assert (tmp_path / "fig9.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_is_run_and_drawn_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = run("study", "fig6c", "--smoke", "--evaluator", "xwch", "--restarts", 1)
+    assert study.exit_code == 0, study.stderr
+    assert len(read_rows(tmp_path / "fig6b.rows.jsonl")) == 3
+    assert run("study", "fig6c", "--smoke", "--evaluator", "xwch", "--restarts", 1).exit_code == 0
+    assert len(read_rows(tmp_path / "fig6b.rows.jsonl")) == 3
+    assert run("plot", "fig6c", "--smoke", "--evaluator", "xwch", "--out", "c.pdf").exit_code == 0
+    assert (tmp_path / "c.pdf").read_bytes().startswith(b"%PDF")
+    assert "run `asla study fig6b`" in run("plot", "fig6c").stderr
+
+
+def test_figure_3_is_run_and_drawn_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = run("study", "fig3", "--restarts", 1)
+    assert study.exit_code == 0, study.stderr
+    assert len(study.stdout.splitlines()) == len(read_rows(tmp_path / "fig3.rows.jsonl")) == 2
+    assert run("plot", "fig3").exit_code == 0
+
+
+def test_the_table_is_printed(tmp_path):
+    assert run("table", tmp_path).stdout == markdown(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["study", "fig5"], "`spec` is 'fig5', which needs no search: `asla plot fig5`"),
+        (["study", "fig99"], "`spec` is 'fig99' but must be a JSON file or one of fig2a, "),
+        (["study", "fig2a", "--evaluator", "dft"], "`evaluator` is 'dft'"),
+        (["study", "fig2a", "--restarts", "0"], "`restarts` is 0 but must be at least 1"),
+        (["study", "fig3", "--restarts", "0"], "`restarts` is 0 but must be at least 1"),
+        (["study", "fig3", "--evaluator", "xwch"], "`spec` is 'fig3', which has neither calculator nor episodes"),
+        (["plot", "fig99"], "`name` is 'fig99' but must be one of fig2a, "),
+        (["plot", "fig2a"], "`rows` holds none of fig2a with these settings: run `asla study fig2a`"),
+        (["plot", "."], "`directory` is . but must hold the results of a search"),
+        (["plot", "fig9", "--out", "no/such/directory.png"], "no/such/directory.png"),
+        (["plot", "fig9", "--out", "fig9.word"], "'word' is not supported"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_argument_is_one_line(arguments, part, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert part in line
+
+
+# The learning curve of a search
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    path = tmp_path_factory.mktemp("search") / "run"
+    settings = {"batch_size": 4, "gradient_steps": 1, "warmup_episodes": 1, "episodes": 4}
+    search(SearchConfig(env_id="ASLA-GrapheneMini-v0", evaluator="xwch", **settings), path, progress_bar=False)
+    return path
+
+
+def test_a_learning_curve_shows_each_energy_and_the_lowest_so_far(directory):
+    energies = [row["energy_above_reference"] for row in read_rows(directory / "episodes.jsonl")]
+    points, lowest, window = learning_curve(directory).axes[0].lines
+    np.testing.assert_allclose(points.get_ydata(), energies)
+    np.testing.assert_allclose(lowest.get_ydata(), np.minimum.accumulate(energies))
+    assert window.get_ydata()[0] == 3.0
+
+
+def test_a_learning_curve_shows_the_success_and_leaves_failures_out(directory, tmp_path):
+    rows = read_rows(directory / "episodes.jsonl")
+    rows[1] |= {"energy_above_reference": None, "energy": None}
+    rows[2] |= {"is_success": True}
+    (tmp_path / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "config.json").write_text((directory / "config.json").read_text())
+    picture = learning_curve(tmp_path)
+    points, lowest, _, found = picture.axes[0].lines
+    assert np.isnan(points.get_ydata()[1])
+    assert lowest.get_ydata()[1] == lowest.get_ydata()[0]
+    assert found.get_xdata()[0] == 3
+    assert "found in episode 3" in legend_of(picture)
+
+
+def test_a_learning_curve_is_written_into_the_directory(directory):
+    assert run("plot", directory).exit_code == 0
+    assert (directory / "learning.png").exists()
