@@ -424,19 +424,20 @@ class ASLA(DQN):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Choose the next placements: any legal ones while warming up; builds that have ended wait."""
         masks = np.array(self._vec_env.env_method("action_masks")).astype(bool)
+        q_map, flight = self.q_map, self._flight
         if self.imagination is not None:
-            q_map = self.q_map
-            self._flight.plan(partial(self.imagination.plan, self.explorer, q_map.advantages, q_map.features_extractor))
-        actions, asking = np.full(n_envs, BuildVecEnv.WAIT), list[int]()
-        for i in self._flight.going:
-            if self._flight.plans[i]:
-                actions[i] = self._flight.plans[i].pop(0)
-            elif self.explorer.is_warming_up:
-                actions[i] = self.explorer.choose_any(masks[i])
+            flight.plan(partial(self.imagination.plan, self.explorer, q_map.advantages, q_map.features_extractor))
+        asking = [] if self.explorer.is_warming_up else [i for i in flight.going if not flight.plans[i]]
+        q_values = q_map.advantages(np.asarray(self._last_obs)[asking]) if asking else ()
+        values, actions = dict(zip(asking, q_values, strict=True)), np.full(n_envs, BuildVecEnv.WAIT)
+        for i in flight.going:
+            if flight.plans[i]:
+                actions[i] = flight.plans[i].pop(0)
+            elif i in values:
+                others = flight.others(i, actions)
+                actions[i] = self.explorer.choose(flight.placed[i], values[i], masks[i], in_flight=others)
             else:
-                asking.append(i)
-        if asking:
-            actions[asking], _ = self.predict(np.asarray(self._last_obs)[asking], action_masks=masks[asking])
+                actions[i] = self.explorer.choose_any(masks[i])
         return actions, actions
 
     def _store_transition(

@@ -48,6 +48,10 @@ class BuildsInFlight:
                 whole = [placed + rest for placed, rest in zip(self.placed, self.plans, strict=True) if rest]
                 self.plans[i] = plan(whole)
 
+    def others(self, i: int, actions: NDArray[np.int64]) -> list[list[int]]:
+        """What is placed in the other builds of this round that have an action for their next step already."""
+        return [[*self.placed[j], int(actions[j])] for j in self.going if j != i and actions[j] >= 0]
+
     def place(self, actions: NDArray[np.int64]) -> None:
         """Take an action in each of the builds that go on; of the others, nothing is looked at."""
         for i in self.going:

@@ -113,6 +113,7 @@ class Explorer:
         q_values: NDArray[np.floating],
         legal: NDArray[np.bool_],
         exploration: Exploration | None = None,
+        in_flight: Sequence[Sequence[int]] = (),
     ) -> int:
         """Choose an action by the modified ε-greedy policy, after the penalty for what was visited before.
 
@@ -125,9 +126,11 @@ class Explorer:
             the former is changed.
         exploration
             The policy's probabilities, if not those of the search.
+        in_flight
+            Actions of other unfinished builds, which are visits too.
         """
         actions = np.flatnonzero(legal)
-        visits = self.builds.visits(placed, actions)
+        visits = self.builds.visits(placed, actions, in_flight)
         exploration = exploration or self.exploration
         q_values[actions] -= exploration.visit_penalty * np.log1p(visits)
         return choose(q_values, legal, exploration, self.rng)

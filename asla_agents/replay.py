@@ -156,7 +156,9 @@ class BuildReplay:
         self._structures.append(keys[-1])
         self._visits.update(keys)
 
-    def visits(self, placed: ArrayLike, actions: ArrayLike) -> NDArray[np.int64]:
+    def visits(
+        self, placed: ArrayLike, actions: ArrayLike, in_flight: Sequence[Sequence[int]] = ()
+    ) -> NDArray[np.int64]:
         """How many builds went, up to symmetry, through the structure after each action, shape (actions,).
 
         Parameters
@@ -165,11 +167,17 @@ class BuildReplay:
             Actions that made the structure so far, in any order.
         actions
             Actions to look up.
+        in_flight
+            Actions, in the order taken, of unfinished builds, which count too.
         """
         state = np.bitwise_xor.reduce(self._hashes[self._maps[:, np.asarray(placed, dtype=np.int64)]], axis=1)
         keys = (state[:, None] ^ self._hashes[self._maps[:, np.asarray(actions)]]).min(axis=0)
         visits = self._visits.get  # a Counter's own look-up is slow for what it has not seen
-        return np.array([visits(key, 0) for key in keys.tolist()], dtype=np.int64)
+        counts = [visits(key, 0) for key in keys.tolist()]
+        for build in in_flight:
+            passed = self._keys(np.asarray(build, dtype=np.int32))
+            counts = [count + (key in passed) for count, key in zip(counts, keys.tolist(), strict=True)]
+        return np.array(counts, dtype=np.int64)
 
     def targets(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
         """Target Q-values, at most 1, of energies in eV, by what has been seen so far."""

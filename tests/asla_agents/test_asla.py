@@ -769,11 +769,6 @@ def test_an_environment_of_another_kind_is_refused():
         make_model("CartPole-v1")
 
 
-def test_several_environments_are_refused():
-    with pytest.raises(ValueError, match="`env` holds 2 environments but must hold one"):
-        make_model(DummyVecEnv([make_env, make_env]))
-
-
 def test_an_unknown_policy_is_refused_and_a_class_taken():
     with pytest.raises(ValueError, match="MlpPolicy"):
         ASLA("MlpPolicy", make_env(), **SETTINGS)

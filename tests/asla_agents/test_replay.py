@@ -298,7 +298,11 @@ def test_visits_count_the_builds_through_a_structure_whatever_its_order_and_mirr
     assert replay.visits(mirrored(placed[:2], problem), mirrored(placed[2:], problem)).tolist() == [3]
     assert replay.visits([], [placed[0], mirrored(placed, problem)[0], placed[1]]).tolist()[:2] == [2, 2]
     assert not replay.visits(placed[:2], others).any()
+    in_flight = [mirrored(placed[:2], problem), placed[:1]]
+    assert replay.visits(placed[:1], placed[1:2], in_flight).tolist() == [4]
+    assert replay.visits([], placed[:1], in_flight).tolist() == [4]
     replay.clear()
+    assert replay.visits([], placed[:1], in_flight).tolist() == [2]
     assert not replay.visits([], np.arange(problem.n_actions)).any()
 
 

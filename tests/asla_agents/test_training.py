@@ -219,6 +219,14 @@ def test_the_same_settings_give_the_same_episodes_and_another_seed_others(result
 # Stopping
 
 
+def test_a_search_of_builds_that_go_on_together_writes_the_same_files(tmp_path):
+    result = search(make_config(episodes=7, builds_at_once=3), tmp_path / "out", progress_bar=False)
+    assert names_in(result.directory) == FILES
+    assert [row["episode"] for row in read_episodes(result.directory)] == list(range(1, 8))
+    model = ASLA.load(result.directory / "checkpoint.zip", env=make_env(make_config()))
+    assert len(model.learn(1).builds) == 8
+
+
 @pytest.mark.usefixtures("without_pictures")
 def test_a_search_can_stop_with_its_first_success_which_is_in_the_checkpoint(tmp_path):
     config = make_config(episodes=200, stop_on_success=True, warmup_episodes=200)
