@@ -160,11 +160,17 @@ class StopOnSuccess(EpisodeCallback):
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file with a line of JSON each, none if there is no file; a last one that was cut off is left out."""
+    """Rows of a file with a line of JSON each, none if there is no file; a last one that was cut off is left out.
+
+    Raises
+    ------
+    ValueError
+        If a line is something else.
+    """
     if not path.exists():
         return []
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines]
+    *lines, _ = path.read_bytes().split(b"\n")
+    return [_row(line, f"{path}, line {number},") for number, line in enumerate(lines, 1)]
 
 
 def as_list(callback: MaybeCallback) -> list[BaseCallback]:
@@ -174,6 +180,17 @@ def as_list(callback: MaybeCallback) -> list[BaseCallback]:
     if isinstance(callback, list):
         return callback
     return [callback if isinstance(callback, BaseCallback) else ConvertCallback(callback)]
+
+
+def _row(line: bytes, name: str) -> dict[str, Any]:
+    """The row that a line holds."""
+    try:
+        row = json.loads(line)
+    except ValueError as error:  # no JSON, or no text at all
+        raise ValueError(f"{name} is {line[:40]!r} but must be JSON") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{name} is {line[:40]!r} but must be a JSON object")
+    return row
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:

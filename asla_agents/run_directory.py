@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import NoneType
 from typing import Any, Self
 
 import torch
@@ -36,6 +37,11 @@ Goes on after any interruption with `asla resume DIRECTORY`.
 | `warnings.log` | why energies failed, if any did |
 | `checkpoint.zip` | agent and builds: `ASLA.load("checkpoint.zip", env)`; JSON and tensors, nothing that is executed |
 """
+
+
+_NUMBER, _TEXT = (int, float, NoneType), (str, NoneType)
+_OF_EPISODE: dict[str, Any] = {"episode": int, "energy": _NUMBER, "energy_above_reference": _NUMBER}
+_OF_EPISODE |= {"is_success": bool, "dead_end": bool, "calculator_error": _TEXT, "placed": list}
 
 
 class RunDirectoryError(ValueError):
@@ -172,5 +178,20 @@ class RunDirectory:
 
 
 def read_episodes(directory: Path) -> list[dict[str, Any]]:
-    """Rows of a search's episodes, oldest first; a last line that was cut off is left out."""
-    return read_rows(RunDirectory(directory).episodes)
+    """Rows of a search's episodes, oldest first; a last line that was cut off is left out.
+
+    Raises
+    ------
+    RunDirectoryError
+        If a line is damaged.
+    """
+    path = RunDirectory(directory).episodes
+    try:
+        rows = read_rows(path)
+    except ValueError as error:
+        raise RunDirectoryError(str(error)) from error
+    for number, row in enumerate(rows, 1):
+        wrong = [name for name, types in _OF_EPISODE.items() if not isinstance(row.get(name, ...), types)]
+        if wrong:
+            raise RunDirectoryError(f"{path}, line {number}, must hold {', '.join(wrong)} of an episode")
+    return rows

@@ -48,7 +48,7 @@ class EnergyDatabase:
         self._database = cast(SQLite3Database, connect(path, type="db", use_lock_file=False))
         try:
             self._energies = self._open()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, KeyError, TypeError, ValueError) as error:
             raise _explained(path, error) from error
 
     def __len__(self) -> int:
@@ -128,7 +128,7 @@ def _digest(key: bytes) -> str:
     return f"of-{blake2b(key, digest_size=16).hexdigest()}"
 
 
-def _explained(path: Path, error: sqlite3.DatabaseError) -> Exception:
+def _explained(path: Path, error: Exception) -> Exception:
     """The error that a caller understands."""
     if isinstance(error, sqlite3.OperationalError):
         return OSError(f"{path}: {error}")

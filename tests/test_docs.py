@@ -6,12 +6,23 @@ from pathlib import Path
 _DOCS = Path(__file__).parent.parent / "docs"
 
 
+def blocks_of(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_the_search_of_reliability_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SB3_LOGDIR", str(tmp_path))
+    exec(compile(blocks_of(_DOCS / "reliability.md")[-1], "reliability.md", "exec"), {})
+    assert len((tmp_path / "runs" / "mini" / "episodes.jsonl").read_text().splitlines()) == 8
+
+
 def test_the_python_of_vector_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SB3_LOGDIR", str(tmp_path))
     page = _DOCS / "vector.md"
     namespace = {}
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
+    for block in blocks_of(page):
         exec(compile(block, str(page), "exec"), namespace)
     assert namespace["images"].shape == (4, 1, 21, 36)
     assert namespace["images"].sum() == 4  # new builds have begun
