@@ -79,8 +79,9 @@ def search(
     ValueError
         If the calculator does not know a species, or fails on the reference structure.
     """
+    calculator = _fingerprint(config)  # what is wrong with it is said before anything is written
     directory = RunDirectory.make(path, config)
-    with directory.locked(), _energies_in(directory, config) as database:
+    with directory.locked(), EnergyDatabase(directory.energies, calculator) as database:
         try:
             model = make_model(config, make_env(config, executor, database))
         except BaseException:
@@ -118,7 +119,7 @@ def resume(
     config = directory.config()
     if episodes is not None:
         config = SearchConfig(**(config.model_dump() | {"episodes": episodes}))
-    with directory.locked(), _energies_in(directory, config) as database:
+    with directory.locked(), EnergyDatabase(directory.energies, _fingerprint(config)) as database:
         env, checkpoint = make_env(config, executor, database), directory.checkpoint
         model = ASLA.load(checkpoint, _together(env, config)) if checkpoint.exists() else make_model(config, env)
         directory.keep_episodes(model.episodes)
@@ -126,12 +127,12 @@ def resume(
         return _run(model, config, directory, progress_bar)
 
 
-def _energies_in(directory: RunDirectory, config: SearchConfig) -> EnergyDatabase:
-    """Energies by the calculator of a search, with its settings and of its version."""
+def _fingerprint(config: SearchConfig) -> str:
+    """What tells the calculator of a search, its settings and version from others."""
     fingerprint = CalculatorSpec(config.evaluator, config.evaluator_settings).fingerprint
     if fingerprint is None:
         raise ValueError(f"`evaluator` is {config.evaluator!r} but must be the same whenever it is made")
-    return EnergyDatabase(directory.energies, fingerprint)
+    return fingerprint
 
 
 def _run(model: ASLA, config: SearchConfig, directory: RunDirectory, progress_bar: bool) -> SearchResult:

@@ -287,7 +287,7 @@ def test_a_calculator_that_is_not_installed_is_one_line(monkeypatch, tmp_path):
 
     entry = replace(calculators._CALCULATORS["gfn1-xtb"], factory=missing)
     monkeypatch.setitem(calculators._CALCULATORS, "gfn1-xtb", entry)
-    result = run("search", MINI, "--evaluator", "gfn1-xtb", "--out", tmp_path / "out")
+    result = run("search", MINI, "--evaluator", "gfn1-xtb", "--workers", 0, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
         "error: gfn1-xtb needs tblite, which cannot be imported: `pip install tblite`"

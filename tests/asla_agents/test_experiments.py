@@ -26,7 +26,7 @@ def smoke_rows(name):
     restarts = missing_restarts(study, Path("no-such-file"), restarts=1)
     queue = Queue()
     for group in study_module._groups(restarts, workers=1, members=32):
-        study_module._run_group(group, "cpu", 0, queue)
+        study_module._run_group(group, "cpu", 0, None, queue)
     messages = [queue.get() for _ in range(queue.qsize())]
     return study, [json.loads(json.dumps(message)) for message in messages if isinstance(message, dict)]
 
