@@ -75,6 +75,7 @@ def begin(memory_gib: float) -> None:
         end_with_parent()
     with suppress(OSError):  # either may be closed
         os.dup2(2, 1)
+    sys.stdout = sys.stderr  # whose lines are written as they come: the process may be killed at any moment
     if sys.platform == "linux" and isfinite(memory_gib):
         _limit_memory(memory_gib)
 

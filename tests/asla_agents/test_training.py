@@ -348,5 +348,7 @@ def test_every_problem_goes_with_every_representation(env_id, representation):
 
 
 def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
-    (tmp_path / "episodes.jsonl").write_text('{"episode": 1}\n{"episode": 2}\n{"epis')
-    assert [row["episode"] for row in read_episodes(tmp_path)] == [1, 2]
+    search(SearchConfig(**SETTINGS), tmp_path / "run")
+    path = tmp_path / "run" / "episodes.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]) + '{"epis')
+    assert [row["episode"] for row in read_episodes(path.parent)] == [1, 2]
