@@ -131,7 +131,7 @@ def resume_command(
 def study_command(
     spec: Annotated[
         str,
-        typer.Argument(help="A figure, such as fig2a, or a JSON file of `settings` and `arms`; see docs/studies.md."),
+        typer.Argument(help="A figure, such as fig2a, or a JSON file of `settings` and `arms`: docs/studies.md."),
     ],
     restarts: Annotated[
         int | None, typer.Option(help="Restarts of each arm, from seed 0 on; by default 10, of a figure as it advises.")

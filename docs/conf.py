@@ -46,7 +46,6 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autosummary_generate = True
 napoleon_google_docstring = False
-napoleon_use_rtype = False
 napoleon_use_ivar = True
 
 # `name` in a docstring is a name of this project if there is one, else an argument or a piece of code.
@@ -59,7 +58,7 @@ _STANDARD, _OTHERS = (
 nitpick_ignore_regex = [
     ("py:obj", r"(?!asla_).*"),
     ("py:.*", rf"({_STANDARD}|{_OTHERS}|matplotlib|stable_baselines3)\..*"),
-    ("py:class", r"Atoms|Axes|Figure|Path|Row|VecEnv"),  # imported for type checkers alone, or an alias
+    ("py:class", r"Atoms|Axes|Figure|NDArray|Path|Row|Tensor|VecEnv"),  # without a module, or an alias
     ("py:class", r"[a-z0-9_ ]+"),  # words and shapes that stand where a docstring says a type
     ("py:class", r".*\b_\w+"),  # bases and type variables that are private
 ]

@@ -52,10 +52,10 @@ def keep_from_napoleon(app: Sphinx, what: str, name: str, obj: Any, options: Any
 
 
 def find_by_last_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Element) -> Element | None:
-    """Link `Name`, or `asla_env.Name`, to the one object of this project that is called so, in whichever module."""
-    if node.get("refdomain") != "py":
-        return None
+    """Link `Name`, `Name.attribute` or `asla_env.Name` to the one object that is called so, in whichever module."""
     domain, name = env.domains.python_domain, _OF_PACKAGE.sub("", node["reftarget"])
+    if node.get("refdomain") != "py" or not name[:1].isupper():  # a word in lower case is most often an argument
+        return None
     places = [place for place in domain.objects if place.endswith(f".{name}")]
     if len(places) != 1:
         return None
