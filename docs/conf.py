@@ -51,16 +51,9 @@ napoleon_use_ivar = True
 # `name` in a docstring is a name of this project if there is one, else an argument or a piece of code.
 default_role = "py:obj"
 nitpicky = True
-_STANDARD, _OTHERS = (
-    "abc|collections|concurrent|multiprocessing|os|pathlib|typing",
-    "ase|gymnasium|numpy|pydantic|torch",
-)
 nitpick_ignore_regex = [
-    ("py:obj", r"(?!asla_).*"),
-    ("py:.*", rf"({_STANDARD}|{_OTHERS}|matplotlib|stable_baselines3)\..*"),
-    ("py:class", r"Atoms|Axes|Figure|NDArray|Path|Row|Tensor|VecEnv"),  # without a module, or an alias
-    ("py:class", r"[a-z0-9_ ]+"),  # words and shapes that stand where a docstring says a type
-    ("py:class", r".*\b_\w+"),  # bases and type variables that are private
+    ("py:.*", r"(?!asla_).*"),  # what is not ours, words and arguments
+    ("py:class", r".*\._\w+"),  # bases and type variables that are private
 ]
 suppress_warnings = ["ref.python"]  # `atoms` is an attribute of several classes, where it is a mere word
 
