@@ -113,6 +113,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "grain-boundary": grain_boundary,
     "naphthalene": naphthalene,
 }
+"""What makes each problem, by name."""
 
 
 def _sheet(armchair: int, zigzag: int) -> Atoms:
