@@ -13,10 +13,10 @@ from typing import Any, Self
 
 import torch
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
+from asla_agents.settings_file import SettingsFileError
 from asla_env.calculator_spec import CalculatorSpec
 
 _LIBRARIES = ("asla", "torch", "stable-baselines3", "gymnasium", "ase", "tblite", "numpy")
@@ -127,16 +127,12 @@ class RunDirectory:
             If there are none, or wrong ones.
         """
         path = self.path / "config.json"
+        if not path.exists():
+            raise RunDirectoryError(f"`directory` is {self.path} but must hold a search: there is no {path.name}")
         try:
-            return SearchConfig(**json.loads(path.read_text(encoding="utf-8"))["settings"])
-        except FileNotFoundError as error:
-            raise RunDirectoryError(
-                f"`directory` is {self.path} but must hold a search: there is no {path.name}"
-            ) from error
-        except ValidationError as error:
-            raise RunDirectoryError(f"{path}: {error}") from error
-        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise RunDirectoryError(f"`directory` is {self.path} but {path.name} does not hold settings") from error
+            return SearchConfig.load(path)
+        except SettingsFileError as error:
+            raise RunDirectoryError(str(error)) from error
 
     def discard(self) -> None:
         """Remove the directory with all that is in it, and those made with it where nothing else is."""

@@ -25,6 +25,7 @@ from asla_env.executors import energy_executor
 from asla_env.limits import Limits
 from asla_env.worker_process import end_with_parent
 
+_COUNT_IF_CHANGED = ("augment", "network")
 MEMBERS = 32  # of an ensemble
 Row = dict[str, Any]
 
@@ -115,8 +116,13 @@ def missing_restarts(study: Study, path: Path, restarts: int) -> list[tuple[str,
 
 
 def key_of(config: SearchConfig) -> str:
-    """Digest of all settings but the seed."""
-    text = json.dumps(config.model_dump(mode="json", exclude={"seed"}), sort_keys=True)
+    """Digest of all settings but the seed.
+
+    Some settings count only where they are not the default, so that rows from before there were such settings stay
+    valid.
+    """
+    usual = {name for name in _COUNT_IF_CHANGED if getattr(config, name) == SearchConfig.model_fields[name].default}
+    text = json.dumps(config.model_dump(mode="json", exclude={"seed", *usual}), sort_keys=True)
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
