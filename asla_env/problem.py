@@ -12,8 +12,8 @@ from ase.data import atomic_numbers, covalent_radii
 from ase.geometry import find_mic
 from numpy.typing import ArrayLike, NDArray
 
-from asla_env.checks import check_finished, check_problem, check_types, indices_to_place, is_number
-from asla_env.grid import Grid, Symmetry
+from asla_env.checks import check_finished, check_problem, check_types, indices_to_place
+from asla_env.grid import Grid, Symmetry, is_number
 
 _EXACT = 1e-4  # Å; closer than this, two positions count as the same under a symmetry
 
