@@ -27,7 +27,7 @@ from asla_agents.jobs import job_of, rows_path, search_config
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.run_directory import RunDirectory
 from asla_agents.settings_error import one_line
-from asla_agents.study import Row, Study, curve_data, missing_restarts, rows_of, run_study
+from asla_agents.study import Row, Study, curve_data, missing_restarts, read_study_rows, rows_of, run_study
 from asla_agents.success import log_rank, median_episode, n50
 from asla_agents.training import SearchResult, resume, search
 from asla_env import IDS, calculators
@@ -172,7 +172,7 @@ def study_command(
         _watch_study(job.study, path, n, workers=workers, device=device, energy_workers=energy_workers)
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
-    _report_study(job.study, read_rows(path), n)
+    _report_study(job.study, read_study_rows(path), n)
 
 
 @app.command("plot")
@@ -193,6 +193,8 @@ def plot_command(
         picture.savefig(path)
     except (ValueError, OSError) as error:
         _fail(error)
+    except KeyError as error:
+        _fail(ValueError(f"`rows` is {rows or rows_path(what)} but must be rows of {what}: one lacks {error}"))
     Console(soft_wrap=True, markup=False).print(f"picture in {path}")
 
 
@@ -284,7 +286,7 @@ def _watch_study(study: Study, path: Path, restarts: int, **how: Any) -> None:
     with tqdm(total=sum(budget.values()), unit="episode", dynamic_ncols=True, disable=not missing) as bar:
         for row in run_study(study, path, restarts, on_episodes=bar.update, **how):
             bar.update(budget[row["arm"], row["seed"]] - row["episodes"])  # those that a success saved
-            found_at, episodes = curve_data(rows_of(study, row["arm"], read_rows(path)))
+            found_at, episodes = curve_data(rows_of(study, row["arm"], read_study_rows(path)))
             half = median_episode(found_at, episodes)
             known = f"half by {half:g}" if np.isfinite(half) else "not half yet"
             bar.set_postfix_str(f"{row['arm']}: {np.isfinite(found_at).sum()} of {len(found_at)} found, {known}")

@@ -89,6 +89,12 @@ def search_config(file: Path | None, options: dict[str, Any]) -> SearchConfig:
 def _study_in(path: Path) -> Study:
     """The study that a file describes."""
     try:
-        return Study(**read_settings(path))
+        study = Study(**read_settings(path))
     except ValidationError as error:
         raise SettingsFileError(f"{path}: {one_line(error, Study)}") from error
+    for arm in study.arms:
+        try:
+            study.config(arm, seed=0)
+        except ValidationError as error:
+            raise SettingsFileError(f"{path}, arm {arm!r}: {one_line(error, SearchConfig)}") from error
+    return study

@@ -181,13 +181,7 @@ def read_episodes(directory: Path) -> list[dict[str, Any]]:
     RunDirectoryError
         If a line is damaged.
     """
-    path = RunDirectory(directory).episodes
     try:
-        rows = read_rows(path)
+        return read_rows(RunDirectory(directory).episodes, _OF_EPISODE)
     except ValueError as error:
         raise RunDirectoryError(str(error)) from error
-    for number, row in enumerate(rows, 1):
-        wrong = [name for name, types in _OF_EPISODE.items() if not isinstance(row.get(name, ...), types)]
-        if wrong:
-            raise RunDirectoryError(f"{path}, line {number}, must hold {', '.join(wrong)} of an episode")
-    return rows

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-
-_MOST_PIXELS = 10**8  # arrays of numbers, one a pixel, fit into memory
+MOST_PIXELS = 10**8  # arrays of numbers, one a pixel, fit into memory
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,7 @@ class Grid:
     origin: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0))
 
     def __post_init__(self) -> None:
-        entries = _entries(self.shape)
-        if len(entries) not in (2, 3) or not all(isinstance(n, Integral) and int(n) >= 1 for n in entries):
-            raise ValueError(f"`shape` is {self.shape!r} but must be two or three whole numbers of at least 1")
-        shape = tuple(int(n) for n in entries)
-        if prod(shape) > _MOST_PIXELS:
-            raise ValueError(f"`shape` is {self.shape!r} but must have at most {_MOST_PIXELS} pixels in all")
+        shape = checked_shape(self.shape)
         flags = _entries(self.periodic)
         if len(flags) != len(shape) or not all(
             isinstance(flag, Integral | np.bool_) and flag in (0, 1) for flag in flags
@@ -189,6 +183,17 @@ class Symmetry:
     def then_shift(self, shift: Sequence[int]) -> "Symmetry":
         """Return this move followed by a translation in pixels along each axis."""
         return Symmetry(self.axes, self.signs, tuple(int(a + b) for a, b in zip(self.shift, shift, strict=True)))
+
+
+def checked_shape(shape: Any) -> tuple[int, ...]:
+    """Pixels along each axis; raises ValueError unless they are those of a grid of decent size."""
+    entries = _entries(shape)
+    if len(entries) not in (2, 3) or not all(isinstance(n, Integral) and int(n) >= 1 for n in entries):
+        raise ValueError(f"`shape` is {shape!r} but must be two or three whole numbers of at least 1")
+    pixels = tuple(int(n) for n in entries)
+    if prod(pixels) > MOST_PIXELS:
+        raise ValueError(f"`shape` is {shape!r} but must have at most {MOST_PIXELS} pixels in all")
+    return pixels
 
 
 def is_number(value: Any) -> bool:

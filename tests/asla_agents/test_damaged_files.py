@@ -93,7 +93,7 @@ def test_a_line_that_is_no_row_is_named(tmp_path, line):
 @pytest.mark.parametrize("row", ['{"episode": 1}', '{"episode": "one"}'])
 def test_a_row_that_is_no_episode_is_named(tmp_path, row):
     (tmp_path / "episodes.jsonl").write_text(row + "\n")
-    with pytest.raises(RunDirectoryError, match=r"line 1, must hold .*energy"):
+    with pytest.raises(RunDirectoryError, match=r"line 1, must hold .*`energy`"):
         read_episodes(tmp_path)
 
 
