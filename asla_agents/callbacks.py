@@ -159,7 +159,7 @@ class StopOnSuccess(EpisodeCallback):
         return not info["is_success"]
 
 
-def read_rows(path: Path, kinds: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def read_rows(path: Path, kinds: Mapping[str, Any] | None = None, most: int | None = None) -> list[dict[str, Any]]:
     """Rows of a file with a line of JSON each, none if there is no file; a last one that was cut off is left out.
 
     Parameters
@@ -168,6 +168,8 @@ def read_rows(path: Path, kinds: Mapping[str, Any] | None = None) -> list[dict[s
         The file.
     kinds
         What each row must hold, by name: a type, or several.
+    most
+        Only so many rows are read, the first ones; None: all.
 
     Raises
     ------
@@ -177,7 +179,7 @@ def read_rows(path: Path, kinds: Mapping[str, Any] | None = None) -> list[dict[s
     if not path.exists():
         return []
     *lines, _ = path.read_bytes().split(b"\n")
-    rows = [_row(line, f"{path}, line {number},") for number, line in enumerate(lines, 1)]
+    rows = [_row(line, f"{path}, line {number},") for number, line in enumerate(lines[:most], 1)]
     for number, row in enumerate(rows, 1):
         wrong = [name for name, kind in (kinds or {}).items() if not isinstance(row.get(name, ...), kind)]
         if wrong:

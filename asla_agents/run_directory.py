@@ -147,15 +147,21 @@ class RunDirectory:
         Raises
         ------
         RunDirectoryError
-            If fewer have a whole line.
+            If fewer have a whole line, or one is damaged; nothing is cut off then.
         """
-        for path in (self.episodes, self.times):
-            lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-            if len(lines) < n:
-                raise RunDirectoryError(f"{path} has {len(lines)} lines but must have the {n} of the checkpoint")
+        _episodes_in(self.episodes, n)
+        ends = {path: self._end_of(path, n) for path in (self.episodes, self.times)}
+        for path, end in ends.items():
             if path.exists():
                 with path.open("r+b") as file:
-                    file.truncate(sum(len(line) + 1 for line in lines[:n]))
+                    file.truncate(end)
+
+    def _end_of(self, path: Path, n: int) -> int:
+        """Where the first lines of a file end, in bytes."""
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        if len(lines) < n:
+            raise RunDirectoryError(f"{path} has {len(lines)} lines but must have the {n} of the checkpoint")
+        return sum(len(line) + 1 for line in lines[:n])
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -181,7 +187,12 @@ def read_episodes(directory: Path) -> list[dict[str, Any]]:
     RunDirectoryError
         If a line is damaged.
     """
+    return _episodes_in(RunDirectory(directory).episodes)
+
+
+def _episodes_in(path: Path, most: int | None = None) -> list[dict[str, Any]]:
+    """Rows of a file of episodes, only the first ones if there are more."""
     try:
-        return read_rows(RunDirectory(directory).episodes, _OF_EPISODE)
+        return read_rows(path, _OF_EPISODE, most)
     except ValueError as error:
         raise RunDirectoryError(str(error)) from error

@@ -25,7 +25,7 @@ def whole(tmp_path_factory):
         patch.setattr(training, "write_best", lambda *_: None)
         path = tmp_path_factory.mktemp("search") / "run"
         search(SearchConfig(**SMALL, network={"hidden_channels": [1], "kernel_size": 3}), path, progress_bar=False)
-        yield {name: (path / name).read_bytes() for name in FILES}
+        yield path
 
 
 @st.composite
@@ -38,8 +38,9 @@ def damaged(draw):
     return kind, one, other, where, bit, what
 
 
-def with_damage(files, kind, one, other, where, bit, what):
-    files, content = dict(files), files[one]
+def with_damage(whole, kind, one, other, where, bit, what):
+    files = {name: (whole / name).read_bytes() for name in FILES}
+    content = files[one]
     at = int(where * len(content))
     if kind == "exchange":
         files[one], files[other] = files[other], files[one]
