@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from hashlib import blake2b
+from math import prod
 from typing import Self
 
 import numpy as np
@@ -328,8 +329,9 @@ def _grid_around(atoms: Atoms, spacing: float, shape: tuple[int, ...] | None, ma
     low = np.where(periodic, 0.0, atoms.positions.min(axis=0)[:ndim] - margin)
     span = np.where(periodic, np.diag(atoms.cell)[:ndim], np.ptp(atoms.positions, axis=0)[:ndim] + 2 * margin)
     if shape is None:
-        pixels = np.maximum(np.rint(span / spacing), 1) + ~periodic
-        if not np.prod(pixels) <= MOST_PIXELS:
+        with np.errstate(over="ignore"):
+            pixels = np.maximum(np.rint(span / spacing), 1) + ~periodic
+        if not prod(pixels.tolist()) <= MOST_PIXELS:
             raise ValueError(
                 f"`spacing` is {spacing} Å but must make at most {MOST_PIXELS} pixels of {span.tolist()} Å"
             )

@@ -199,6 +199,19 @@ def test_lines_that_are_missing_are_noticed(whole, tmp_path):
         resume(tmp_path / "run")
 
 
+@pytest.mark.parametrize(("name", "rule"), [("episodes.jsonl", "line 1, is"), ("times.jsonl", "has 1 lines")])
+def test_a_search_with_damaged_lines_is_left_as_it_is(whole, tmp_path, name, rule):
+    path = tmp_path / "run"
+    shutil.copytree(whole, path)
+    lines = (path / name).read_bytes().splitlines(keepends=True)
+    (path / name).write_bytes(b"no JSON\n" + (b"".join(lines[1:]) if name == "episodes.jsonl" else b""))
+    (path / "config.json").write_text((path / "config.json").read_text() + "\n\n")
+    before = {entry.name: entry.read_bytes() for entry in path.glob("*.json*")}
+    with pytest.raises(RunDirectoryError, match=rf"{name}.*{rule}"):
+        resume(path)
+    assert {entry.name: entry.read_bytes() for entry in path.glob("*.json*")} == before
+
+
 def test_a_damaged_checkpoint_is_refused_and_nothing_is_changed(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
     path = tmp_path / "run" / "checkpoint.zip"
