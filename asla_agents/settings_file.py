@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _MOST_BYTES = 1 << 20
+_MOST_BITS = 1000  # a number with more cannot always be written again
 _KINDS = (".toml", ".json")
 
 
@@ -26,7 +27,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises
     ------
     SettingsFileError
-        If it is not there, too large, no text, damaged, names a setting twice, or holds a date.
+        If it is not there, too large, no text, damaged, names a setting twice, or holds a date
+        or a number of hundreds of digits.
     OSError
         If it cannot be read.
     """
@@ -49,6 +51,10 @@ def read_settings(path: Path) -> dict[str, Any]:
     for name, value in _leaves(settings):
         if isinstance(value, date | time):
             raise SettingsFileError(f"{path}: `{name}` is {value} but must not be a date or a time")
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise SettingsFileError(
+                f"{path}: `{name}` has {value.bit_length()} bits but must have {_MOST_BITS} at most"
+            )
     return settings
 
 

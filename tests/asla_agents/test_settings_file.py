@@ -34,11 +34,12 @@ def test_toml_and_json_are_read_with_or_without_a_byte_order_mark(tmp_path, mark
         ("a.toml", "a.b = [1, 2021-01-01]", r"`a\.b\.1` is 2021-01-01 but must not be a date"),
         ("a.json", "9" * 5000, "digits"),
         ("a.toml", "a = " + "9" * 5000, "digits"),
+        ("a.toml", "a = 0x" + "f" * 5000, "`a` has 20000 bits but must have at most 1000"),
         ("a.json", "[" * 100_000, "nested too deep"),
         ("a.toml", "a = " + "[" * 100_000, "nested too deep"),
         ("a.json", b" " * (1 << 20) + b"{}", "larger than 1048576 bytes"),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_a_wrong_file_is_named_with_the_place_and_the_rule(tmp_path, name, content, rule):
     path = written(tmp_path, name, content)
