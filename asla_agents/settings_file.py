@@ -53,7 +53,7 @@ def read_settings(path: Path) -> dict[str, Any]:
             raise SettingsFileError(f"{path}: `{name}` is {value} but must not be a date or a time")
         if isinstance(value, int) and value.bit_length() > _MOST_BITS:
             raise SettingsFileError(
-                f"{path}: `{name}` has {value.bit_length()} bits but must have {_MOST_BITS} at most"
+                f"{path}: `{name}` has {value.bit_length()} bits but must have at most {_MOST_BITS}"
             )
     return settings
 
