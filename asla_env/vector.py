@@ -71,8 +71,12 @@ class AtomPlacementVectorEnv(SyncVectorEnv[NDArray[np.int8], NDArray[np.int64]])
         ------
         TypeError, ValueError
             If there is not one whole number for each build.
+        gymnasium.error.ResetNeeded
+            If a build is over and is not reset by itself.
         """
         chosen = self._entries("actions", actions)
+        if self.metadata["autoreset_mode"] == AutoresetMode.DISABLED and self._autoreset_envs.any():
+            raise gym.error.ResetNeeded("a build is over: call `reset` with a `reset_mask` before `step`")
         hand_energies(self._builds, chosen)
         return super().step(np.array(chosen))
 

@@ -177,3 +177,13 @@ def test_a_wrong_argument_of_an_environment_is_named(name, value):
 def test_an_episode_that_is_over_is_said_to_be_over_whatever_the_action():
     with pytest.raises(gym.error.ResetNeeded):
         AtomPlacementEnv(PROBLEM, EMT).step("a")
+
+
+def test_a_build_that_is_over_and_not_reset_by_itself_is_said_to_be_over():
+    many = AtomPlacementVectorEnv(2, PROBLEM, EMT, autoreset_mode="Disabled")
+    many.reset()
+    assert many.step([0, 2])[2].tolist() == [True, False]  # the first atom has the template's place
+    with pytest.raises(gym.error.ResetNeeded, match="call `reset` with a `reset_mask`"):
+        many.step([2, 2])
+    many.reset(options={"reset_mask": np.array([True, False])})
+    many.step([2, 4])
