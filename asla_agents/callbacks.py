@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +159,17 @@ class StopOnSuccess(EpisodeCallback):
         return not info["is_success"]
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path, kinds: Mapping[str, Any] | None = None, most: int | None = None) -> list[dict[str, Any]]:
     """Rows of a file with a line of JSON each, none if there is no file; a last one that was cut off is left out.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kinds
+        What each row must hold, by name: a type, or several.
+    most
+        Only so many rows are read, the first ones; None: all.
 
     Raises
     ------
@@ -170,7 +179,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     *lines, _ = path.read_bytes().split(b"\n")
-    return [_row(line, f"{path}, line {number},") for number, line in enumerate(lines, 1)]
+    rows = [_row(line, f"{path}, line {number},") for number, line in enumerate(lines[:most], 1)]
+    for number, row in enumerate(rows, 1):
+        wrong = [name for name, kind in (kinds or {}).items() if not isinstance(row.get(name, ...), kind)]
+        if wrong:
+            raise ValueError(f"{path}, line {number}, must hold `{'`, `'.join(wrong)}`, whole and of the right kind")
+    return rows
 
 
 def as_list(callback: MaybeCallback) -> list[BaseCallback]:

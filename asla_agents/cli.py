@@ -18,13 +18,16 @@ from tqdm import tqdm
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
+from asla_agents.config_page import settings_page
+from asla_agents.config_toml import to_toml
 from asla_agents.experiments import SMOKE_RESTARTS, generalisation
-from asla_agents.figures import figure, learning_curve, markdown
-from asla_agents.imagination import ImaginationSettings
-from asla_agents.jobs import job_of, rows_path
+from asla_agents.figures import figure, learning_curve
+from asla_agents.figures import markdown as markdown_table
+from asla_agents.jobs import job_of, rows_path, search_config
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.run_directory import RunDirectory
-from asla_agents.study import Row, Study, curve_data, missing_restarts, rows_of, run_study
+from asla_agents.settings_error import one_line
+from asla_agents.study import Row, Study, curve_data, missing_restarts, read_study_rows, rows_of, run_study
 from asla_agents.success import log_rank, median_episode, n50
 from asla_agents.training import SearchResult, resume, search
 from asla_env import IDS, calculators
@@ -53,7 +56,15 @@ def main() -> None:
 
 @app.command("search")
 def search_command(
-    env_id: Annotated[str, typer.Argument(metavar="ID", help="Problem to search; `asla list` shows them.")],
+    context: typer.Context,
+    env_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="Problem to search; `asla list` shows them.", show_default=False),
+    ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", help="TOML or JSON file of settings, as `asla config` prints; options go before it."),
+    ] = None,
     evaluator: Annotated[
         str, typer.Option(help="Calculator of the energies: a name, or an import path `module:Class`.")
     ] = calculators.DEFAULT,
@@ -86,24 +97,27 @@ def search_command(
     """Search for the most stable structure."""
     try:
         _set_threads(threads)
-        config = SearchConfig(
-            env_id=env_id,
-            evaluator=evaluator,
-            evaluator_settings=_from_json("evaluator_settings", evaluator_settings),
-            representation=representation,
-            episodes=episodes,
-            seed=seed,
-            stop_on_success=stop_on_success,
-            batch_size=batch_size,
-            gradient_steps=gradient_steps,
-            builds_at_once=builds_at_once,
-            imagination=ImaginationSettings() if imagination else None,
-        )
+        config = search_config(config_file, _given_settings(context))
         with _energies(workers, config, time_limit, memory_limit, dask) as executor:
             result = search(config, out or _new_directory(config), executor=executor)
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
     _report(result)
+
+
+@app.command("config")
+def config_command(
+    file: Annotated[
+        Path | None, typer.Argument(help="TOML or JSON file of settings, or the directory of a search.")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a page on all settings instead.")] = False,
+) -> None:
+    """Print all settings of a search as TOML, to start a file from: those of a file, or the defaults."""
+    try:
+        config = SearchConfig(env_id=next(iter(IDS))) if file is None else SearchConfig.load(file)
+        print(settings_page() if markdown else to_toml(config), end="")
+    except (ValueError, OSError) as error:
+        _fail(error)
 
 
 @app.command("resume")
@@ -131,7 +145,7 @@ def resume_command(
 def study_command(
     spec: Annotated[
         str,
-        typer.Argument(help="A figure, such as fig2a, or a JSON file of `settings` and `arms`: docs/studies.md."),
+        typer.Argument(help="A figure, such as fig2a, or a JSON or TOML file of `settings` and `arms`: docs/studies.md."),
     ],
     restarts: Annotated[
         int | None, typer.Option(help="Restarts of each arm, from seed 0 on; by default 10, of a figure as it advises.")
@@ -158,7 +172,7 @@ def study_command(
         _watch_study(job.study, path, n, workers=workers, device=device, energy_workers=energy_workers)
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
-    _report_study(job.study, read_rows(path), n)
+    _report_study(job.study, read_study_rows(path), n)
 
 
 @app.command("plot")
@@ -179,6 +193,8 @@ def plot_command(
         picture.savefig(path)
     except (ValueError, OSError) as error:
         _fail(error)
+    except KeyError as error:
+        _fail(ValueError(f"`rows` is {rows or rows_path(what)} but must be rows of {what}: one lacks {error}"))
     Console(soft_wrap=True, markup=False).print(f"picture in {path}")
 
 
@@ -187,7 +203,7 @@ def table_command(
     directory: Annotated[Path, typer.Argument(help="Directory of files of rows, such as fig2a.jsonl.")],
 ) -> None:
     """Print a table in Markdown of all figures, what the paper shows, and what the rows say."""
-    print(markdown(directory), end="")
+    print(markdown_table(directory), end="")
 
 
 @app.command("list")
@@ -215,6 +231,18 @@ def _energies(
         workers = config.builds_at_once if dask is None else 0
     is_guarded = workers != 0 or dask is not None
     return energy_executor(workers, Limits(time_s=time_limit, memory_gib=memory_limit) if is_guarded else None, dask)
+
+
+def _given_settings(context: typer.Context) -> dict[str, Any]:
+    """Settings of a search that were given on the command line, not those of a default."""
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if name in _SETTINGS and getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE"
+    }
+    if "evaluator_settings" in given:
+        given["evaluator_settings"] = _from_json("evaluator_settings", given["evaluator_settings"])
+    return given
 
 
 def _set_threads(threads: int) -> None:
@@ -258,7 +286,7 @@ def _watch_study(study: Study, path: Path, restarts: int, **how: Any) -> None:
     with tqdm(total=sum(budget.values()), unit="episode", dynamic_ncols=True, disable=not missing) as bar:
         for row in run_study(study, path, restarts, on_episodes=bar.update, **how):
             bar.update(budget[row["arm"], row["seed"]] - row["episodes"])  # those that a success saved
-            found_at, episodes = curve_data(rows_of(study, row["arm"], read_rows(path)))
+            found_at, episodes = curve_data(rows_of(study, row["arm"], read_study_rows(path)))
             half = median_episode(found_at, episodes)
             known = f"half by {half:g}" if np.isfinite(half) else "not half yet"
             bar.set_postfix_str(f"{row['arm']}: {np.isfinite(found_at).sum()} of {len(found_at)} found, {known}")
@@ -288,10 +316,7 @@ def _report_study(study: Study, rows: list[Row], restarts: int) -> None:
 
 def _fail(error: Exception) -> None:
     """Print an error as one line and exit with status 2."""
-    if isinstance(error, ValidationError):
-        message = "; ".join(f"`{'.'.join(map(str, e['loc']))}` is {e['input']!r}: {e['msg']}" for e in error.errors())
-    else:
-        message = str(error)
+    message = one_line(error, SearchConfig) if isinstance(error, ValidationError) else str(error)
     line = " ".join(message.split())
     Console(stderr=True, soft_wrap=True).print(f"error: {line}", style="red", markup=False)
     raise typer.Exit(2)

@@ -1,20 +1,27 @@
 """The settings of a search: one model, checked when made, written beside the results."""
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from asla_agents.exploration import Exploration
 from asla_agents.imagination import ImaginationSettings
+from asla_agents.lookalikes import check_kind
+from asla_agents.network_settings import NetworkSettings
 from asla_agents.replay import ReplaySettings
+from asla_agents.representation_settings import check_representation_kwargs
 from asla_agents.representations import REPRESENTATIONS
+from asla_agents.settings_error import explained
+from asla_agents.settings_file import SettingsFileError, read_settings
 from asla_env import IDS, calculators
 
 
 class SearchConfig(BaseModel):
     """All that decides a search; the same settings give the same search on the same machine."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="constants")
 
     env_id: str
     """Gymnasium id of the problem."""
@@ -26,6 +33,8 @@ class SearchConfig(BaseModel):
     """Name of the representation."""
     representation_kwargs: dict[str, Any] = {}
     """Settings of the representation."""
+    network: NetworkSettings = NetworkSettings()
+    """The layers of the network."""
     state_value: bool = True
     """Whether a value of the unfinished structure is learned beside the Q-map; the agent of the paper has none."""
     episodes: int = Field(default=1000, ge=1)
@@ -48,14 +57,64 @@ class SearchConfig(BaseModel):
     """Random builds before the first update."""
     patience: int | None = Field(default=10, ge=1)
     """Episodes without a lower energy, for each atom to place, but as many as the warm-up at least, before the agent
-    starts afresh; None: never."""
+    starts afresh; None, in TOML "never": it never does."""
     exploration: Exploration = Exploration()
     """The modified ε-greedy policy."""
     replay: ReplaySettings = ReplaySettings()
     """How batches are drawn and energies become targets."""
+    augment: bool = True
+    """Whether samples are shown under random symmetries of the problem."""
     imagination: ImaginationSettings | None = None
     """Whether and how builds are imagined, and judged by a local energy model, before one of them is paid for; not in
     the paper."""
+
+    @classmethod
+    def load(cls, path: Path | str, **changes: Any) -> Self:
+        """Read settings from a file.
+
+        Parameters
+        ----------
+        path
+            A TOML or JSON file, the `config.json` of a search, or the directory of a search.
+        changes
+            Settings that are to be others than in the file.
+
+        Raises
+        ------
+        SettingsFileError
+            If there is no such file, it is damaged, or a setting is unknown, of a wrong type or out of its range. The
+            message names file, setting, value and rule.
+        OSError
+            If the file cannot be read.
+        """
+        path = Path(path)
+        path = path / "config.json" if path.is_dir() else path
+        settings = read_settings(path)
+        if "settings" in settings:
+            settings = _inside(settings, path)
+        try:
+            return cls(**settings | changes)
+        except ValidationError as error:
+            lines = [
+                line if name.partition(".")[0] in changes else f"{path}: {line}" for name, line in explained(error, cls)
+            ]
+            raise SettingsFileError("; ".join(lines)) from error
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        check_kind(cls.model_fields[str(info.field_name)].annotation, value)
+        return value
+
+    @field_validator("patience", mode="before")
+    @classmethod
+    def _never(cls, value: Any) -> Any:
+        return None if value == "never" else value  # TOML has no null
+
+    @field_validator("imagination", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        return value if not isinstance(value, bool) else ImaginationSettings() if value else None
 
     @field_validator("env_id")
     @classmethod
@@ -77,10 +136,26 @@ class SearchConfig(BaseModel):
             raise ValueError(str(error)) from error  # the kind that pydantic gathers
         return value
 
+    @field_validator("evaluator_settings", "representation_kwargs")
+    @classmethod
+    def _fits_file(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"must hold what JSON can hold: {error}") from error
+        return value
+
     @field_validator("representation")
     @classmethod
     def _known_representation(cls, value: str) -> str:
         return _one_of(value, tuple(REPRESENTATIONS))
+
+    @field_validator("representation_kwargs")
+    @classmethod
+    def _known_kwargs(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "representation" in info.data:
+            check_representation_kwargs(info.data["representation"], value)
+        return value
 
 
 def _one_of(value: str, allowed: tuple[str, ...]) -> str:
@@ -88,3 +163,12 @@ def _one_of(value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"must be one of {', '.join(allowed)}")
     return value
+
+
+def _inside(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Settings in the `config.json` of a search, which holds other things beside them."""
+    if "arms" in content:
+        raise SettingsFileError(f"{path} holds a study but must hold a search: `asla study {path}`")
+    if not isinstance(content["settings"], dict):
+        raise SettingsFileError(f"{path} must hold a table `settings`")
+    return content["settings"]

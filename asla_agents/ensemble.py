@@ -25,7 +25,7 @@ from asla_env.env import AtomPlacementEnv
 from asla_env.evaluator import Evaluation
 from asla_env.vector import evaluate_together
 
-_SHARED = ("env_id", "evaluator", "representation", "state_value", "batch_size", "gradient_steps")
+_SHARED = ("env_id", "evaluator", "representation", "network", "state_value", "batch_size", "gradient_steps")
 _ROUNDS_BETWEEN_RELEASES = 20
 
 
@@ -177,7 +177,7 @@ class _Member:
             config.replay,
             config.warmup_episodes,
             config.patience,
-            augment=True,
+            augment=config.augment,
             seed=config.seed,
         )
         self.policy = self._new_policy(config.seed)
@@ -251,7 +251,7 @@ class _Member:
                 self.env.problem.grid,
                 REPRESENTATIONS[self.config.representation],
                 self.config.representation_kwargs,
-                network_kwargs={"state_value": self.config.state_value},
+                network_kwargs={"state_value": self.config.state_value, **self.config.network.as_kwargs()},
             )
         return policy.to(self._device)
 

@@ -1,10 +1,16 @@
-"""What a study on the command line is: a figure by its name, or a file."""
+"""What the command line asks for: a study by the name of a figure or by a file, a search by a file and options."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pydantic import ValidationError
+
+from asla_agents.config import SearchConfig
 from asla_agents.experiments import EXPERIMENTS, SMOKE_RESTARTS, changes
 from asla_agents.figures import NAMES
+from asla_agents.settings_error import one_line
+from asla_agents.settings_file import SettingsFileError, read_settings
 from asla_agents.study import Study
 
 _RESTARTS = 10  # of a file, which advises none
@@ -33,7 +39,7 @@ def job_of(spec: str, evaluator: str | None, episodes: int | None, smoke: bool) 
     Parameters
     ----------
     spec
-        Name of a figure with an experiment, or path of a JSON file of `settings` and `arms`.
+        Name of a figure with an experiment, or path of a JSON or TOML file of `settings` and `arms`.
     evaluator, episodes, smoke
         As for `changes`.
 
@@ -51,6 +57,44 @@ def job_of(spec: str, evaluator: str | None, episodes: int | None, smoke: bool) 
         raise ValueError(f"`spec` is {spec!r}, which needs no search: `asla plot {spec}`")
     path = Path(spec)
     if not path.is_file():
-        raise ValueError(f"`spec` is {spec!r} but must be a JSON file or one of {', '.join(EXPERIMENTS)}")
-    study = Study.model_validate_json(path.read_text(encoding="utf-8"))
+        raise ValueError(f"`spec` is {spec!r} but must be a JSON or TOML file or one of {', '.join(EXPERIMENTS)}")
+    study = _study_in(path)
     return Job(study.changed(**changed), path.with_suffix(".rows.jsonl"), SMOKE_RESTARTS if smoke else _RESTARTS)
+
+
+def search_config(file: Path | None, options: dict[str, Any]) -> SearchConfig:
+    """Settings of a search: those of the options, then of a file, then the defaults.
+
+    Parameters
+    ----------
+    file
+        As for `SearchConfig.load`; None: there is none.
+    options
+        Settings that were given on the command line.
+
+    Raises
+    ------
+    ValueError
+        If a setting or the file is wrong.
+    """
+    if file is None:
+        return SearchConfig(**options)
+    others = {name: value for name, value in options.items() if name != "imagination"}
+    config = SearchConfig.load(file, **others)
+    if options.get("imagination") is True and config.imagination is not None:
+        return config  # switched on there, with settings of its own
+    return SearchConfig.load(file, **options)
+
+
+def _study_in(path: Path) -> Study:
+    """The study that a file describes."""
+    try:
+        study = Study(**read_settings(path))
+    except ValidationError as error:
+        raise SettingsFileError(f"{path}: {one_line(error, Study)}") from error
+    for arm in study.arms:
+        try:
+            study.config(arm, seed=0)
+        except ValidationError as error:
+            raise SettingsFileError(f"{path}, arm {arm!r}: {one_line(error, SearchConfig)}") from error
+    return study

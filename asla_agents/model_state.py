@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asla_agents.checkpoint import CheckpointError, State
 from asla_agents.exploration import Exploration
 from asla_agents.imagination import ImaginationSettings
+from asla_agents.network_settings import named, unnamed
 from asla_agents.q_map import QMapPolicy
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import REPRESENTATIONS
@@ -62,6 +63,7 @@ def settings_in(state: State, custom_objects: dict[str, Any] | None = None) -> d
             f"`custom_objects` is {given} but must hold {', '.join(missing)}, which the file of the checkpoint cannot"
         )
     settings = dict(state.plain["settings"])
+    settings["network_kwargs"] = unnamed(settings["network_kwargs"])
     settings["exploration"] = Exploration(**settings["exploration"])
     settings["replay"] = ReplaySettings(**settings["replay"])
     settings["imagination"] = settings["imagination"] and ImaginationSettings(**settings["imagination"])
@@ -98,7 +100,7 @@ def _settings_of(model: ASLA) -> dict[str, Any]:
         "policy": "QMapPolicy" if model.policy_class is QMapPolicy else model.policy_class,
         "representation": _NAMES.get(model.representation) or model.representation,
         "representation_kwargs": model.representation_kwargs,
-        "network_kwargs": model.network_kwargs,
+        "network_kwargs": named(model.network_kwargs),
         "state_value": model.network_kwargs["state_value"],
         "learning_rate": model.learning_rate,
         "batch_size": model.batch_size,

@@ -13,10 +13,10 @@ from typing import Any, Self
 
 import torch
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
+from asla_agents.settings_file import SettingsFileError
 from asla_env.calculator_spec import CalculatorSpec
 
 _LIBRARIES = ("asla", "torch", "stable-baselines3", "gymnasium", "ase", "tblite", "numpy")
@@ -127,16 +127,12 @@ class RunDirectory:
             If there are none, or wrong ones.
         """
         path = self.path / "config.json"
+        if not path.exists():
+            raise RunDirectoryError(f"`directory` is {self.path} but must hold a search: there is no {path.name}")
         try:
-            return SearchConfig(**json.loads(path.read_text(encoding="utf-8"))["settings"])
-        except FileNotFoundError as error:
-            raise RunDirectoryError(
-                f"`directory` is {self.path} but must hold a search: there is no {path.name}"
-            ) from error
-        except ValidationError as error:
-            raise RunDirectoryError(f"{path}: {error}") from error
-        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise RunDirectoryError(f"`directory` is {self.path} but {path.name} does not hold settings") from error
+            return SearchConfig.load(path)
+        except SettingsFileError as error:
+            raise RunDirectoryError(str(error)) from error
 
     def discard(self) -> None:
         """Remove the directory with all that is in it, and those made with it where nothing else is."""
@@ -151,15 +147,21 @@ class RunDirectory:
         Raises
         ------
         RunDirectoryError
-            If fewer have a whole line.
+            If fewer have a whole line, or one is damaged; nothing is cut off then.
         """
-        for path in (self.episodes, self.times):
-            lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-            if len(lines) < n:
-                raise RunDirectoryError(f"{path} has {len(lines)} lines but must have the {n} of the checkpoint")
+        _episodes_in(self.episodes, n)
+        ends = {path: self._end_of(path, n) for path in (self.episodes, self.times)}
+        for path, end in ends.items():
             if path.exists():
                 with path.open("r+b") as file:
-                    file.truncate(sum(len(line) + 1 for line in lines[:n]))
+                    file.truncate(end)
+
+    def _end_of(self, path: Path, n: int) -> int:
+        """Where the first lines of a file end, in bytes."""
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        if len(lines) < n:
+            raise RunDirectoryError(f"{path} has {len(lines)} lines but must have the {n} of the checkpoint")
+        return sum(len(line) + 1 for line in lines[:n])
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -185,13 +187,12 @@ def read_episodes(directory: Path) -> list[dict[str, Any]]:
     RunDirectoryError
         If a line is damaged.
     """
-    path = RunDirectory(directory).episodes
+    return _episodes_in(RunDirectory(directory).episodes)
+
+
+def _episodes_in(path: Path, most: int | None = None) -> list[dict[str, Any]]:
+    """Rows of a file of episodes, only the first ones if there are more."""
     try:
-        rows = read_rows(path)
+        return read_rows(path, _OF_EPISODE, most)
     except ValueError as error:
         raise RunDirectoryError(str(error)) from error
-    for number, row in enumerate(rows, 1):
-        wrong = [name for name, types in _OF_EPISODE.items() if not isinstance(row.get(name, ...), types)]
-        if wrong:
-            raise RunDirectoryError(f"{path}, line {number}, must hold {', '.join(wrong)} of an episode")
-    return rows

@@ -12,6 +12,7 @@ from math import ceil
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty
+from types import NoneType
 from typing import Any, Self
 
 import numpy as np
@@ -25,6 +26,8 @@ from asla_env.executors import energy_executor
 from asla_env.limits import Limits
 from asla_env.worker_process import end_with_parent
 
+_KINDS = {"arm": str, "key": str, "seed": int, "episodes": int, "found_at": (int, float, NoneType)}
+_COUNT_IF_CHANGED = ("augment", "network")
 MEMBERS = 32  # of an ensemble
 Row = dict[str, Any]
 
@@ -110,13 +113,34 @@ def run_study(
 def missing_restarts(study: Study, path: Path, restarts: int) -> list[tuple[str, SearchConfig]]:
     """Arm and settings of each restart that has no row in a file yet."""
     wanted = [(arm, study.config(arm, seed)) for seed in range(restarts) for arm in study.arms]
-    there = {(row["key"], row["seed"]) for row in read_rows(path)}
+    there = {(row["key"], row["seed"]) for row in read_study_rows(path)}
     return [(arm, config) for arm, config in wanted if (key_of(config), config.seed) not in there]
 
 
+def read_study_rows(path: Path) -> list[Row]:
+    """Rows of a study, none if there is no file; a last one that was cut off is left out.
+
+    Raises
+    ------
+    ValueError
+        If a line is damaged.
+    """
+    rows = read_rows(path, _KINDS)
+    for number, row in enumerate(rows, 1):
+        budget = row.get("budget", 1)
+        if not (isinstance(budget, int) and budget >= 1):
+            raise ValueError(f"{path}, line {number}, has `budget` {budget!r} but it must be at least 1")
+    return rows
+
+
 def key_of(config: SearchConfig) -> str:
-    """Digest of all settings but the seed."""
-    text = json.dumps(config.model_dump(mode="json", exclude={"seed"}), sort_keys=True)
+    """Digest of all settings but the seed.
+
+    Some settings count only where they are not the default, so that rows from before there were such settings stay
+    valid.
+    """
+    usual = {name for name in _COUNT_IF_CHANGED if getattr(config, name) == SearchConfig.model_fields[name].default}
+    text = json.dumps(config.model_dump(mode="json", exclude={"seed", *usual}), sort_keys=True)
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 

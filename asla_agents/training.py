@@ -196,6 +196,7 @@ def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
         _together(env, config),
         representation=config.representation,
         representation_kwargs=config.representation_kwargs,
+        network_kwargs=config.network.as_kwargs(),
         state_value=config.state_value,
         learning_rate=config.learning_rate,
         batch_size=config.batch_size,
@@ -205,6 +206,7 @@ def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
         patience=config.patience,
         exploration=config.exploration,
         replay=config.replay,
+        augment=config.augment,
         imagination=config.imagination,
         seed=config.seed,
     )

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
-from asla_env.grid import Grid
+from asla_env.grid import Grid, is_number
 
 if TYPE_CHECKING:
     from asla_env.problem import Problem
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite real number."""
-    return isinstance(value, Real) and bool(np.isfinite(float(value)))
+def whole_number(name: str, value: Any) -> int:
+    """A whole number, also one of numpy or the only one of an array; raises TypeError if it is none."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(getattr(value, "shape", None), tuple):  # an array, of whatever library
+        array = np.asarray(value)
+        if array.size == 1 and array.dtype.kind in "iu":
+            return int(array.item())
+    raise TypeError(f"`{name}` is {value!r} but must be a whole number")
+
+
+def checked_seed(name: str, value: Any) -> int:
+    """A seed of a random generator; raises TypeError or ValueError if it is none."""
+    seed = whole_number(name, value)
+    if seed < 0:
+        raise ValueError(f"`{name}` is {seed} but must be at least 0")
+    return seed
 
 
 def check_types(problem: Problem) -> None:
     """Raise TypeError if a part of a problem is no such part."""
     kinds: dict[str, tuple[type | tuple[type, ...], str]] = {
+        "name": (str, "text"),
         "grid": (Grid, "a Grid"),
         "template": (Atoms, "ase.Atoms, without atoms if nothing is given"),
         "to_place": (Mapping, "a mapping from species to count, such as {'C': 2}"),
@@ -78,7 +93,7 @@ def _check_counts(problem: Problem) -> None:
     for symbol, count in problem.to_place.items():
         if atomic_numbers.get(symbol, 0) < 1:  # 0 is X, a dummy
             raise ValueError(f"`to_place` names the species {symbol!r} but must name chemical elements")
-        if not isinstance(count, Integral) or count < 0:
+        if not isinstance(count, Integral) or isinstance(count, bool) or count < 0:
             raise ValueError(f"`to_place` asks for {count!r} {symbol} but a count must be a whole number of at least 0")
     if sum(problem.to_place.values()) == 0:
         raise ValueError(f"`to_place` is {problem.to_place} but must hold at least one atom: nothing is to be placed")
@@ -126,8 +141,9 @@ def _check_template(problem: Problem) -> None:
         crowded = np.transpose(np.unravel_index(values[counts > 1], problem.grid.shape)).tolist()
         raise ValueError(f"`template` has two atoms on one pixel, {crowded}, but each must have its own")
     free = problem.grid.n_pixels - len(pixels)
-    if problem.n_to_place > free:
-        raise ValueError(f"`to_place` holds {problem.n_to_place} atoms but must fit on the {free} free pixels")
+    n_to_place = sum(map(int, problem.to_place.values()))
+    if n_to_place > free:
+        raise ValueError(f"`to_place` holds {n_to_place} atoms but must fit on the {free} free pixels")
 
 
 def _check_cell(problem: Problem) -> None:

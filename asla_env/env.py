@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from asla_env import calculators
 from asla_env.action import ActionMask
+from asla_env.checks import checked_seed, whole_number
 from asla_env.evaluator import Evaluation, Evaluator
+from asla_env.grid import is_number
 from asla_env.observation import one_hot
 from asla_env.problem import Problem
 from asla_env.problems import PROBLEMS
@@ -142,8 +144,13 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
             Seed of `np_random`.
         options
             Not used.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the seed is no whole number of at least 0.
         """
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else checked_seed("seed", seed))
         self._mask, self._placed, self._finished = self._empty_mask.copy(), [], False
         return self._observation(), {"action_mask": self.action_masks()}
 
@@ -181,6 +188,8 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
 
         Raises
         ------
+        TypeError
+            If the action is no whole number.
         ValueError
             If the action is illegal and the environment was made with ``invalid_action="raise"``.
         gymnasium.error.ResetNeeded
@@ -188,7 +197,7 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         """
         if self._finished:
             raise gym.error.ResetNeeded("the episode is over: call `reset` before `step`")
-        chosen = int(action)
+        chosen = whole_number("action", action)
         if not self._is_legal(chosen):
             return self._reject(chosen)
         structure = self.completed_by(chosen)
@@ -287,11 +296,12 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         """Raise ValueError if an argument is out of its range or the arguments contradict each other."""
         choices = {"_invalid_action": ("terminate", "raise"), "render_mode": (None, *self.metadata["render_modes"])}
         for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
+            value = getattr(self, name)
+            if not (value is None or isinstance(value, str)) or value not in allowed:
                 raise ValueError(f"`{name.strip('_')}` is {getattr(self, name)!r} but must be one of {allowed}")
-        if not (np.isfinite(self._penalty) and self._penalty > 0):
-            raise ValueError(f"`penalty` is {self._penalty} eV per placed atom but must be positive and finite")
-        if reward == "scaled" and self.problem.reference is None:
+        if not (is_number(self._penalty) and self._penalty > 0):
+            raise ValueError(f"`penalty` is {self._penalty!r} eV per placed atom but must be positive and finite")
+        if isinstance(reward, str) and reward == "scaled" and self.problem.reference is None:
             raise ValueError(
                 "`reward` is 'scaled' but must be 'energy' or a function for a problem without a reference"
             )
@@ -304,7 +314,7 @@ def _as_problem(problem: Problem | str) -> Problem:
     """A problem, or the one of this package that has the name."""
     if isinstance(problem, Problem):
         return problem
-    if problem not in PROBLEMS:
+    if not isinstance(problem, str) or problem not in PROBLEMS:
         raise ValueError(f"`problem` is {problem!r} but must be a Problem or one of {tuple(PROBLEMS)}")
     return PROBLEMS[problem]()
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+MOST_PIXELS = 10**8  # arrays of numbers, one a pixel, fit into memory
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -42,16 +44,15 @@ class Grid:
     origin: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0))
 
     def __post_init__(self) -> None:
-        entries = _entries(self.shape)
-        if len(entries) not in (2, 3) or not all(isinstance(n, Integral) and int(n) >= 1 for n in entries):
-            raise ValueError(f"`shape` is {self.shape!r} but must be two or three whole numbers of at least 1")
-        shape = tuple(int(n) for n in entries)
+        shape = checked_shape(self.shape)
         flags = _entries(self.periodic)
-        if len(flags) != len(shape) or not all(flag in (True, False) for flag in flags):
+        if len(flags) != len(shape) or not all(
+            isinstance(flag, Integral | np.bool_) and flag in (0, 1) for flag in flags
+        ):
             raise ValueError(f"`periodic` is {self.periodic!r} but must have one entry for each axis, true or false")
         periodic = tuple(bool(flag) for flag in flags)
         origin = tuple(_entries(self.origin))
-        if len(origin) != 3 or not all(isinstance(x, Real) and np.isfinite(float(x)) for x in origin):
+        if len(origin) != 3 or not all(is_number(x) for x in origin):
             raise ValueError(f"`origin` is {self.origin!r} but must be three finite numbers in Å")
         origin = tuple(float(x) for x in origin)
         object.__setattr__(self, "shape", shape)
@@ -81,7 +82,7 @@ class Grid:
 
     def positions(self, pixels: ArrayLike) -> NDArray[np.float64]:
         """Cartesian positions in Å, shape (..., 3), of flat pixel indices of shape (...)."""
-        pixels = np.asarray(pixels)
+        pixels = _array("pixels", pixels, "iu")
         if np.any((pixels < 0) | (pixels >= self.n_pixels)):
             raise ValueError(f"`pixels` holds {pixels} but a pixel must lie in [0, {self.n_pixels})")
         indices = np.stack(np.unravel_index(pixels, self.shape), axis=-1)  # [..., axis]
@@ -97,15 +98,15 @@ class Grid:
         ValueError
             If a position lies more than half a pixel beyond an open axis, or is not finite.
         """
-        positions = np.asarray(positions, dtype=float)
+        positions = _coordinates("positions", positions)
         if not np.all(np.isfinite(positions)):
             raise ValueError("`positions` holds a number that is not finite but must be Cartesian coordinates in Å")
         offsets = (positions - np.asarray(self.origin))[..., : self.ndim] / np.asarray(self.spacing)
-        indices = np.rint(offsets).astype(np.int64)  # [..., axis]
+        nearest = np.rint(offsets)
+        nearest = np.where(self.periodic, np.mod(nearest, self.shape), np.clip(nearest, -1, self.shape))
+        indices = nearest.astype(np.int64)  # [..., axis]
         for axis, (n, periodic) in enumerate(zip(self.shape, self.periodic, strict=True)):
-            if periodic:
-                indices[..., axis] %= n
-            elif np.any((indices[..., axis] < 0) | (indices[..., axis] >= n)):
+            if not periodic and np.any((indices[..., axis] < 0) | (indices[..., axis] >= n)):
                 low, high = self.origin[axis], self.origin[axis] + (n - 1) * self.spacing[axis]
                 raise ValueError(
                     f"`positions` {positions.round(3).tolist()} reach outside the grid: along the open axis {axis} "
@@ -124,7 +125,7 @@ class Grid:
 
     def distances(self, positions: ArrayLike) -> NDArray[np.float64]:
         """Minimum-image distances in Å, shape (n, n_pixels), from positions of shape (n, 3) to every pixel."""
-        positions = np.asarray(positions, dtype=float)[:, None]  # [n, 1, 3]
+        positions = _coordinates("positions", positions).reshape(-1, 1, 3)  # [n, 1, 3]
         return np.asarray(np.linalg.norm(self.minimum_image(self.pixel_positions - positions), axis=-1))
 
     def permutation(self, symmetry: "Symmetry") -> NDArray[np.int64]:
@@ -184,16 +185,57 @@ class Symmetry:
         return Symmetry(self.axes, self.signs, tuple(int(a + b) for a, b in zip(self.shift, shift, strict=True)))
 
 
+def checked_shape(shape: Any) -> tuple[int, ...]:
+    """Pixels along each axis; raises ValueError unless they are those of a grid of decent size."""
+    entries = _entries(shape)
+    if len(entries) not in (2, 3) or not all(isinstance(n, Integral) and int(n) >= 1 for n in entries):
+        raise ValueError(f"`shape` is {shape!r} but must be two or three whole numbers of at least 1")
+    pixels = tuple(int(n) for n in entries)
+    if prod(pixels) > MOST_PIXELS:
+        raise ValueError(f"`shape` is {shape!r} but must have at most {MOST_PIXELS} pixels in all")
+    return pixels
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number that is finite, also when it is held with double precision."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return bool(np.isfinite(float(value)))
+    except OverflowError:
+        return False
+
+
+def _array(name: str, values: ArrayLike, kinds: str) -> NDArray[Any]:
+    """Numbers as an array; raises TypeError if they are of another kind, as numpy calls it."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise TypeError(f"`{name}` is {values!r} but must be an array of numbers") from error
+    if array.dtype.kind not in kinds and array.size:
+        raise TypeError(f"`{name}` is {values!r} but must be an array of {'whole ' if 'f' not in kinds else ''}numbers")
+    return array if array.size else array.astype(float if "f" in kinds else int)
+
+
+def _coordinates(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Cartesian coordinates, shape (..., 3)."""
+    array = _array(name, values, "iuf")
+    if array.shape[-1:] != (3,):
+        raise ValueError(f"`{name}` has the shape {array.shape} but must have three coordinates in Å for each position")
+    return array.astype(float)
+
+
 def _entries(values: Any) -> tuple[Any, ...]:
     """Entries of a sequence; none of what is no sequence."""
-    return tuple(values) if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else ()
+    is_sequence = isinstance(values, Sequence) and not isinstance(values, str | bytes)
+    return tuple(values) if is_sequence or (isinstance(values, np.ndarray) and values.ndim > 0) else ()
 
 
 def _orthorhombic_lengths(cell: ArrayLike, ndim: int) -> tuple[float, ...]:
     """Lengths in Å of `ndim` orthogonal axes, from lengths or from a matrix of cell vectors."""
     try:
         matrix = np.asarray(cell, dtype=float)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"`cell` is {cell!r} but must be {ndim} positive lengths in Å") from error
     if matrix.ndim == 2:
         if matrix.shape[0] != matrix.shape[1] or not np.allclose(matrix, np.diag(np.diag(matrix)), atol=1e-9):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from hashlib import blake2b
+from math import prod
 from typing import Self
 
 import numpy as np
@@ -12,8 +13,8 @@ from ase.data import atomic_numbers, covalent_radii
 from ase.geometry import find_mic
 from numpy.typing import ArrayLike, NDArray
 
-from asla_env.checks import check_finished, check_problem, check_types, indices_to_place, is_number
-from asla_env.grid import Grid, Symmetry
+from asla_env.checks import check_finished, check_problem, check_types, indices_to_place
+from asla_env.grid import MOST_PIXELS, Grid, Symmetry, checked_shape, is_number
 
 _EXACT = 1e-4  # Å; closer than this, two positions count as the same under a symmetry
 
@@ -319,6 +320,7 @@ def _grid_around(atoms: Atoms, spacing: float, shape: tuple[int, ...] | None, ma
     if not is_number(margin) or margin < 0:
         raise ValueError(f"`margin` is {margin!r} Å but must be at least 0")
     ndim = 2 if np.ptp(atoms.positions[:, 2]) < _EXACT else 3
+    shape = None if shape is None else checked_shape(shape)
     if shape is not None and len(shape) != ndim:
         raise ValueError(f"`shape` is {shape} but must have {ndim} entries, one for each axis of the grid")
     periodic = atoms.pbc[:ndim]
@@ -327,7 +329,13 @@ def _grid_around(atoms: Atoms, spacing: float, shape: tuple[int, ...] | None, ma
     low = np.where(periodic, 0.0, atoms.positions.min(axis=0)[:ndim] - margin)
     span = np.where(periodic, np.diag(atoms.cell)[:ndim], np.ptp(atoms.positions, axis=0)[:ndim] + 2 * margin)
     if shape is None:
-        shape = tuple(int(n) for n in np.maximum(np.rint(span / spacing), 1) + ~periodic)
+        with np.errstate(over="ignore"):
+            pixels = np.maximum(np.rint(span / spacing), 1) + ~periodic
+        if not prod(pixels.tolist()) <= MOST_PIXELS:
+            raise ValueError(
+                f"`spacing` is {spacing} Å but must make at most {MOST_PIXELS} pixels of {span.tolist()} Å"
+            )
+        shape = tuple(int(n) for n in pixels)
     cell = np.where(periodic, span, span / np.maximum(np.asarray(shape) - 1, 1) * np.asarray(shape))
     origin = (*low, atoms.positions[0, 2]) if ndim == 2 else tuple(low)
     return Grid(shape, tuple(cell), tuple(periodic), origin)

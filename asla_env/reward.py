@@ -5,7 +5,8 @@ Energies are in eV. Of an energy that is nan the reward is nan.
 
 from collections.abc import Callable
 from functools import partial
-from math import isfinite
+from math import inf
+from numbers import Real
 from typing import TypeAlias
 
 import numpy as np
@@ -47,8 +48,8 @@ def reward_function(name_or_callable: str | RewardFunction, window: float = 10.0
     TypeError
         If it is neither a name nor a function.
     """
-    if not (isfinite(window) and window > 0):
-        raise ValueError(f"`window` is {window} eV but must be positive and finite")
+    if not (isinstance(window, Real) and 0 < window < inf):
+        raise ValueError(f"`window` is {window!r} eV but must be positive and finite")
     if callable(name_or_callable):
         return name_or_callable
     if not isinstance(name_or_callable, str):

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
 from asla_env import calculators
+from asla_env.checks import checked_seed, whole_number
 from asla_env.env import AtomPlacementEnv, Observation
 from asla_env.evaluator import Evaluation, Evaluator
 from asla_env.problem import Problem
@@ -65,9 +66,68 @@ class AtomPlacementVectorEnv(SyncVectorEnv[NDArray[np.int8], NDArray[np.int64]])
         tuple
             Images (builds, species, x, y[, z]), rewards, whether terminated, whether truncated, all of shape (builds,),
             and infos, batched as Gymnasium does.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is not one whole number for each build.
+        gymnasium.error.ResetNeeded
+            If a build is over and is not reset by itself.
         """
-        hand_energies(self._builds, actions)
-        return super().step(actions)
+        chosen = self._entries("actions", actions)
+        if self.metadata["autoreset_mode"] == AutoresetMode.DISABLED and self._autoreset_envs.any():
+            raise gym.error.ResetNeeded("a build is over: call `reset` with a `reset_mask` before `step`")
+        hand_energies(self._builds, chosen)
+        return super().step(np.array(chosen))
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.int8], dict[str, Any]]:
+        """Start all builds again, or some of them.
+
+        Parameters
+        ----------
+        seed
+            Seed of the first build, those of the others follow; or one for each.
+        options
+            With a `reset_mask`, true or false for each build, only those with true are started again.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a seed or the mask is none.
+        """
+        if isinstance(seed, list | tuple) or (isinstance(seed, np.ndarray) and seed.ndim):
+            self._check_length("seed", seed)
+            seed = [None if one is None else checked_seed("seed", one) for one in seed]
+        elif seed is not None:
+            seed = checked_seed("seed", seed)
+        if not isinstance(options, dict | None):
+            raise TypeError(f"`options` is {options!r} but must be a dictionary or None")
+        if options is not None and "reset_mask" in options:
+            self._check_mask(options["reset_mask"])
+        return super().reset(seed=seed, options=options)
+
+    def _entries(self, name: str, values: Any) -> list[int]:
+        """Whole numbers, one for each build."""
+        self._check_length(name, values)
+        return [whole_number(name, value) for value in values]
+
+    def _check_length(self, name: str, values: Any) -> None:
+        """Raise unless there is one value for each build."""
+        if not (isinstance(values, list | tuple) or isinstance(getattr(values, "shape", None), tuple)):
+            raise TypeError(f"`{name}` is {values!r} but must hold one for each build")
+        n = len(values) if isinstance(values, list | tuple) or values.shape else 0
+        if n != self.num_envs:
+            raise ValueError(f"`{name}` holds {n} but must hold one for each of the {self.num_envs} builds")
+
+    def _check_mask(self, mask: Any) -> None:
+        """Raise unless a mask tells which builds are to start again."""
+        is_mask = isinstance(mask, np.ndarray) and mask.shape == (self.num_envs,) and mask.dtype == np.bool_
+        if not is_mask or not mask.any():
+            raise ValueError(
+                f"`reset_mask` is {mask!r} but must be an array of {self.num_envs} truth values, one true at least"
+            )
 
 
 class Build(gym.Wrapper[Observation, np.int64, Observation, np.int64]):

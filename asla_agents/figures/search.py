@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asla_agents.config import SearchConfig
 from asla_agents.figures.style import COLOURS, GREY, at_print_size, new_figure
-from asla_agents.run_directory import read_episodes
+from asla_agents.run_directory import RunDirectory, read_episodes
 from asla_env import IDS
 from asla_env.problems import PROBLEMS
 
@@ -35,11 +33,10 @@ def learning_curve(directory: Path) -> Figure:
     ValueError
         If it holds no settings or no episode.
     """
-    settings = directory / "config.json"
     rows = read_episodes(directory)
-    if not rows or not settings.exists():
+    if not rows:
         raise ValueError(f"`directory` is {directory} but must hold the results of a search, one episode at least")
-    config = SearchConfig(**json.loads(settings.read_text(encoding="utf-8"))["settings"])
+    config = RunDirectory(directory).config()
     figure = new_figure()
     axes = figure.subplots()
     episodes, energies = np.array([row["episode"] for row in rows]), _energies(rows)

@@ -14,6 +14,7 @@ from ase.io import read
 from typer.testing import CliRunner
 
 from asla_agents import cli
+from asla_agents.config import SearchConfig
 from asla_agents.imagination import ImaginationSettings
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.training import SearchResult
@@ -175,6 +176,44 @@ def test_builds_are_imagined_if_asked_for(recorded, tmp_path):
         assert recorded[-1][0].imagination == expected
 
 
+FILE = """
+env_id = "ASLA-Naphthalene-v0"
+evaluator = "gfn1-xtb"
+episodes = 7
+stop_on_success = true
+[exploration]
+epsilon = 0.25
+[imagination]
+builds = 3
+"""
+
+
+def test_options_go_before_the_file_and_the_file_before_the_defaults(recorded, tmp_path):
+    path = tmp_path / "search.toml"
+    path.write_text(FILE)
+    options = ["--config", path, "--out", tmp_path / "out"]
+    for more in ([], [MINI, "--episodes", 1000, "--evaluator", "xwch", "--no-stop-on-success", "--no-imagination"]):
+        result = run("search", *more, *options)
+        assert result.exit_code == 0, result.stderr
+    (from_file, _), (changed, _) = recorded
+    assert from_file == SearchConfig.load(path)
+    assert (from_file.env_id, from_file.episodes, from_file.imagination.builds) == ("ASLA-Naphthalene-v0", 7, 3)
+    assert (changed.env_id, changed.evaluator, changed.episodes) == (MINI, "xwch", 1000)  # 1000 is the default too
+    assert changed.stop_on_success is False
+    assert changed.imagination is None
+    assert changed.exploration.epsilon == 0.25
+
+
+def test_imagination_of_a_file_stays_as_it_is_if_asked_for_again(recorded, tmp_path):
+    path = tmp_path / "search.toml"
+    path.write_text(FILE)
+    assert run("search", "--config", path, "--imagination", "--out", tmp_path / "out").exit_code == 0
+    assert recorded[0][0].imagination.builds == 3
+    path.write_text(FILE.partition("[imagination]")[0])
+    assert run("search", "--config", path, "--imagination", "--out", tmp_path / "out").exit_code == 0
+    assert recorded[1][0].imagination == ImaginationSettings()
+
+
 def test_without_a_directory_a_new_one_is_named_after_the_search(recorded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(3):
@@ -195,6 +234,22 @@ def test_the_report_says_when_the_structure_was_found(found_at, text, capsys):
     assert capsys.readouterr().out == (
         f"9 episodes, {text}\nbest energy -198.6000 eV, -0.0312 eV from the reference\nresults in out\n"
     )
+
+
+def test_a_wrong_file_of_settings_is_one_line_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.toml").write_text("episodes = 0\nreplay.n_bset = 3\n")
+    result = run("search", MINI, "--config", "a.toml")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: a.toml: `episodes` is 0 but must be greater than or equal to 1; a.toml: `replay.n_bset` is no setting "
+        "but must be one of those that there are: did you mean `replay.n_best`?\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["a.toml"]
+
+
+def test_neither_id_nor_file_is_one_line():
+    assert_one_line(run("search"), "`env_id` is missing but must be given")
 
 
 # What there is

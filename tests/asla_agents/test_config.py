@@ -1,13 +1,19 @@
 """The settings of a search."""
 
 import json
+import re
 
 import pytest
 from pydantic import ValidationError
 
 from asla_agents.config import SearchConfig
+from asla_agents.config_toml import to_toml
 from asla_agents.exploration import Exploration
+from asla_agents.imagination import ImaginationSettings
 from asla_agents.replay import ReplaySettings
+from asla_agents.run_directory import RunDirectory
+from asla_agents.settings_error import one_line
+from asla_agents.settings_file import SettingsFileError
 from asla_env import calculators
 
 FULL = {
@@ -89,3 +95,92 @@ def test_two_configurations_do_not_share_their_settings():
     first, second = (SearchConfig(env_id="ASLA-Graphene-v0") for _ in range(2))
     first.representation_kwargs["width_over_spacing"] = 2.0
     assert second.representation_kwargs == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"batchsize": 3}, "`batchsize` is no setting .*: did you mean `batch_size`?"),
+        ({"zzz": 3}, "`zzz` is no setting but must be one of env_id, "),
+        (
+            {"exploration": {"epsilom": 0.1}},
+            r"`exploration\.epsilom` is no .*did you mean `exploration\.epsilon`",
+        ),
+        ({"exploration": {"epsilon": 2.0}}, r"`exploration\.epsilon` is 2\.0 but must lie in \[0, 1\]"),
+        ({"exploration": {"epsilon": True}}, r"`exploration\.epsilon` is True but must be a number"),
+        ({"exploration": 3}, "`exploration` is 3 but must be a dictionary"),
+        ({"replay": {"n_best": "3"}}, r"`replay\.n_best` is '3' but must be a whole number"),
+        ({"network": {"head": "step"}}, r"`network\.head` is 'step' but must be one of linear, tanh"),
+        ({"network": {"hidden_channels": [10, True]}}, r"`network\.hidden_channels` is .* must be a whole number"),
+        ({"episodes": True}, "`episodes` is True but must be a whole number"),
+        ({"episodes": "7"}, "`episodes` is '7' but must be a whole number"),
+        ({"stop_on_success": 1}, "`stop_on_success` is 1 but must be true or false"),
+        ({"evaluator": "dft"}, "`evaluator` is 'dft' but must be one of 'gfn1-xtb'"),
+        (
+            {"representation_kwargs": {"width": 1.0}},
+            r"`representation_kwargs\.width` is no setting of 'gaussian' but",
+        ),
+        (
+            {"representation_kwargs": {"kernel_size": True}},
+            r"`representation_kwargs\.kernel_size` is True but must",
+        ),
+        ({"evaluator_settings": {"accuracy": {1, 2}}}, "`evaluator_settings` is .* must hold what JSON can hold"),
+        ({"evaluator_settings": {"accuracy": "x" * 900}, "episodes": 0}, "^`episodes` is 0 but"),
+    ],
+    ids=range(17),
+)
+def test_what_is_wrong_is_one_line_with_name_value_and_rule(changes, line):
+    with pytest.raises(ValidationError) as caught:
+        SearchConfig(**{"env_id": "ASLA-Graphene-v0", **changes})
+    text = one_line(caught.value, SearchConfig)
+    assert re.search(line, text), text
+    assert "\n" not in text
+    assert len(text) < 600
+
+
+def test_never_and_switches_are_for_files_without_null():
+    config = SearchConfig(env_id="ASLA-Graphene-v0", patience="never", imagination=True)
+    assert config.patience is None
+    assert config.imagination == ImaginationSettings()
+    assert SearchConfig(env_id="ASLA-Graphene-v0", imagination=False).imagination is None
+
+
+def test_numbers_without_bound_survive_a_file():
+    config = SearchConfig(env_id="ASLA-Graphene-v0", max_grad_norm=float("inf"))
+    assert SearchConfig.model_validate_json(config.model_dump_json()) == config
+
+
+# Files
+
+
+@pytest.mark.parametrize("ending", ["toml", "json"])
+def test_a_file_is_read_and_changed(tmp_path, ending):
+    config = SearchConfig(**FULL)
+    path = tmp_path / f"search.{ending}"
+    path.write_text(to_toml(config) if ending == "toml" else config.model_dump_json())
+    assert SearchConfig.load(path) == config
+    assert SearchConfig.load(str(path), episodes=8) == config.model_copy(update={"episodes": 8})
+
+
+def test_the_settings_of_a_search_are_read_from_its_directory(tmp_path):
+    config = SearchConfig(**FULL)
+    RunDirectory.make(tmp_path / "run", config)
+    assert SearchConfig.load(tmp_path / "run") == SearchConfig.load(tmp_path / "run" / "config.json") == config
+
+
+def test_a_wrong_setting_of_a_file_is_named_with_the_file_and_a_wrong_change_without(tmp_path):
+    path = tmp_path / "search.toml"
+    path.write_text('env_id = "ASLA-Graphene-v0"\nexploration.epsilon = 2.0\nbatchsize = 3\n')
+    with pytest.raises(SettingsFileError) as caught:
+        SearchConfig.load(path, episodes=0)
+    lines = str(caught.value).split("; ")
+    assert lines[0] == "`episodes` is 0 but must be greater than or equal to 1"
+    assert lines[1] == f"{path}: `exploration.epsilon` is 2.0 but must lie in [0, 1]"
+    assert lines[2].startswith(f"{path}: `batchsize` is no setting")
+
+
+def test_a_study_is_no_search(tmp_path):
+    path = tmp_path / "study.json"
+    path.write_text('{"settings": {}, "arms": {}}')
+    with pytest.raises(SettingsFileError, match=r"holds a study but must hold a search: `asla study .*study\.json`"):
+        SearchConfig.load(path)

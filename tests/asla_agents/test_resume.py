@@ -179,7 +179,7 @@ def test_a_directory_without_a_search_is_refused(tmp_path):
 def test_settings_that_are_none_are_refused(whole, tmp_path, text):
     shutil.copytree(whole, tmp_path / "run")
     (tmp_path / "run" / "config.json").write_text(text)
-    with pytest.raises(RunDirectoryError, match=r"config\.json does not hold settings"):
+    with pytest.raises(RunDirectoryError, match=r"config\.json.* (must|missing)"):
         resume(tmp_path / "run")
 
 
@@ -197,6 +197,19 @@ def test_lines_that_are_missing_are_noticed(whole, tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(RunDirectoryError, match="has 9 lines but must have the 10 of the checkpoint"):
         resume(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("name", "rule"), [("episodes.jsonl", "line 1, is"), ("times.jsonl", "has 1 lines")])
+def test_a_search_with_damaged_lines_is_left_as_it_is(whole, tmp_path, name, rule):
+    path = tmp_path / "run"
+    shutil.copytree(whole, path)
+    lines = (path / name).read_bytes().splitlines(keepends=True)
+    (path / name).write_bytes(b"no JSON\n" + (b"".join(lines[1:]) if name == "episodes.jsonl" else b""))
+    (path / "config.json").write_text((path / "config.json").read_text() + "\n\n")
+    before = {entry.name: entry.read_bytes() for entry in path.glob("*.json*")}
+    with pytest.raises(RunDirectoryError, match=rf"{name}.*{rule}"):
+        resume(path)
+    assert {entry.name: entry.read_bytes() for entry in path.glob("*.json*")} == before
 
 
 def test_a_damaged_checkpoint_is_refused_and_nothing_is_changed(whole, tmp_path):

@@ -211,7 +211,7 @@ def test_the_command_prints_a_line_for_each_arm(whole, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "Invalid JSON"), ("{}", "`settings`"), ('{"settings": {"env_id": "ASLA-Gold-v0"}}', "`env_id`")],
+    [("{", "must be JSON: "), ("{}", "`settings`"), ('{"settings": {"env_id": "ASLA-Gold-v0"}}', "`env_id`")],
 )
 def test_a_wrong_specification_is_one_line(text, message, tmp_path):
     spec = tmp_path / "spec.json"

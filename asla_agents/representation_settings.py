@@ -1,0 +1,51 @@
+"""The settings that each representation has, with their kinds: what its class takes beside image and grid."""
+
+import inspect
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from asla_agents.representations import REPRESENTATIONS
+from asla_agents.settings_error import one_line
+
+_GIVEN = ("self", "observation_space", "grid")
+
+
+@cache
+def representation_settings(name: str) -> type[BaseModel]:
+    """Model of the settings of a representation; their ranges are checked when it is made, for a grid.
+
+    Parameters
+    ----------
+    name
+        One of `REPRESENTATIONS`.
+    """
+    function: Any = REPRESENTATIONS[name].__init__
+    hints = get_type_hints(function)
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.name not in _GIVEN]
+    fields: dict[str, Any] = {parameter.name: (hints[parameter.name], parameter.default) for parameter in parameters}
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def check_representation_kwargs(name: str, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError if a representation does not have these settings, or one is of another kind.
+
+    Parameters
+    ----------
+    name
+        One of `REPRESENTATIONS`.
+    settings
+        The settings by name.
+    """
+    model = representation_settings(name)
+    unknown = [setting for setting in settings if setting not in model.model_fields]
+    if unknown:
+        rule = f"must be one of {', '.join(model.model_fields)}" if model.model_fields else "must be left out"
+        raise ValueError(f"`{unknown[0]}` is no setting of {name!r} but {rule}")
+    try:
+        model.model_validate_json(json.dumps(settings), strict=True)  # as in JSON, lists may stand for tuples
+    except ValidationError as error:
+        raise ValueError(one_line(error, model)) from error
