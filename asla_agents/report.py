@@ -74,6 +74,7 @@ def write_report(directory: Path, path: Path) -> None:
         facts=_facts(record),
         curve=_curve(record),
         structures=[_described(structure, record) for structure in record.best_structures(_STRUCTURES)],
+        is_referred=any(row["energy_above_reference"] is not None for row in record.computed),
         xyz=_xyz(record),
         **_film(record, agent),
         agent=agent,

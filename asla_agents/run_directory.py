@@ -204,8 +204,10 @@ class RunDirectory:
 
 def _started_now() -> dict[str, Any]:
     """By what command, when and on what machine this process works on a search."""
+    name = Path(sys.argv[0]).name
+    program = ["python", "-m", "asla_agents"] if name == "__main__.py" else [name]
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([*program, *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "system": platform.platform(),
         "cpus": os.cpu_count(),

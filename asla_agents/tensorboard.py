@@ -39,7 +39,7 @@ class TensorBoard(EpisodeCallback):
         If `pictures_every` is not at least 1.
     """
 
-    def __init__(self, pictures_every: int = 50) -> None:
+    def __init__(self, pictures_every: int = 100) -> None:
         super().__init__()
         if pictures_every < 1:
             raise ValueError(f"`pictures_every` is {pictures_every} but must be at least 1")

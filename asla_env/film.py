@@ -172,6 +172,7 @@ def _write_mp4(path: Path, frames: list[NDArray[np.uint8]], times_s: list[float]
     """Write frames as H.264, with sides of an even number of pixels, as all players ask."""
     from imageio_ffmpeg import write_frames
 
+    path.open("ab").close()  # whether it can be written is known now, not from ffmpeg
     height, width = (side + side % 2 for side in frames[0].shape[:2])
     writer = write_frames(str(path), (width, height), fps=_FPS, macro_block_size=2)
     writer.send(None)

@@ -3,6 +3,10 @@
 import re
 from pathlib import Path
 
+import pytest
+
+from asla_agents import tensorboard
+
 _DOCS = Path(__file__).parent.parent / "docs"
 
 
@@ -27,3 +31,19 @@ def test_the_python_of_vector_runs_from_top_to_bottom(tmp_path, monkeypatch):
     assert namespace["images"].shape == (4, 1, 21, 36)
     assert namespace["images"].sum() == 4  # new builds have begun
     assert len(namespace["model"].builds) == 8
+
+
+def test_the_python_of_watching_writes_events(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks_of(_DOCS / "watching.md")
+    exec(compile(block, "watching.md", "exec"), {})
+    assert list((tmp_path / "runs" / "events" / "ASLA_1").glob("events.*"))
+
+
+def test_the_page_of_watching_names_every_scalar_and_picture():
+    source = Path(tensorboard.__file__).read_text(encoding="utf-8")
+    names = set(re.findall(r'"((?:episode|search|pictures)/\w+)"', source))
+    page = (_DOCS / "watching.md").read_text(encoding="utf-8")
+    assert len(names) >= 12
+    assert {name for name in names if f"`{name}`" not in page} == set()
