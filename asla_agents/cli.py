@@ -29,6 +29,7 @@ from asla_agents.study import Row, Study, curve_data, missing_restarts, rows_of,
 from asla_agents.success import log_rank, median_episode, n50
 from asla_agents.training import SearchResult, resume, search
 from asla_agents.watch import watch
+from asla_agents.watch_study import watch_study
 from asla_env import IDS, calculators
 from asla_env.executors import energy_executor
 from asla_env.limits import Limits
@@ -191,13 +192,13 @@ def plot_command(
 
 @app.command("watch")
 def watch_command(
-    directory: Annotated[Path, typer.Argument(help="Directory of a search.")],
+    path: Annotated[Path, typer.Argument(help="Directory of a search, or file of the rows of a study.")],
     once: Annotated[bool, typer.Option("--once", help="Show it as it is, and end.")] = False,
     every: Annotated[float, typer.Option(help="Seconds between two looks at its files.")] = 1.0,
 ) -> None:
-    """Watch a search that another process runs, or see how one ended; Ctrl-C ends the view, not the search."""
+    """Watch a search or study that another process runs, or see how it ended; Ctrl-C ends the view alone."""
     try:
-        watch(directory, Console(), once, every)
+        (watch_study if path.is_file() else watch)(path, Console(), once, every)
     except (ValueError, OSError) as error:
         _fail(error)
 

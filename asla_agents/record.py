@@ -20,6 +20,7 @@ from asla_env.problem import Problem
 from asla_env.problems import PROBLEMS
 
 _LAST = 50  # episodes over which the rate is measured
+_SAME_ENERGY = 1e-3  # eV; by which energies of equal structures may differ, as a symmetry changes how they are rounded
 Row = dict[str, Any]
 
 
@@ -93,11 +94,14 @@ class SearchRecord:
 
     def best_structures(self, n: int) -> list[Structure]:
         """The lowest in energy that differ by more than a symmetry, at most so many."""
-        alike: dict[bytes, list[Row]] = {}
-        for row in self.computed:
+        alike, highest = dict[bytes, list[Row]](), -np.inf
+        for row in sorted(self.computed, key=lambda row: float(row["energy"])):
+            if len(alike) >= n and row["energy"] > highest + _SAME_ENERGY:
+                break  # what is alike has the same energy: none of the rest is like one of these
             alike.setdefault(self.problem.canonical_key(row["placed"]), []).append(row)
-        structures = [Structure(rows[0], len(rows)) for rows in alike.values()]
-        return sorted(structures, key=lambda structure: float(structure.first["energy"]))[:n]
+            highest = row["energy"] if len(alike) <= n else highest
+        structures = [Structure(min(rows, key=lambda row: int(row["episode"])), len(rows)) for rows in alike.values()]
+        return structures[:n]
 
 
 def read_record(directory: Path) -> SearchRecord:

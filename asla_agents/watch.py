@@ -44,12 +44,17 @@ def watch(directory: Path, console: Console, once: bool = False, every_s: float 
     RunDirectoryError
         If there is no search in the directory, or its files are damaged.
     """
-    if not every_s > 0:
-        raise ValueError(f"`every_s` is {every_s} but must be positive")
+    check_wait(every_s)
     record = read_record(directory)
     if not (once or record.is_finished) and console.is_terminal:
         record = _follow(record, console, every_s)
     console.print(view(record, console, time.time(), height=None))
+
+
+def check_wait(every_s: float) -> None:
+    """Raise ValueError unless there is time between two looks."""
+    if not every_s > 0:
+        raise ValueError(f"`every_s` is {every_s} but must be positive")
 
 
 def _follow(record: SearchRecord, console: Console, every_s: float) -> SearchRecord:

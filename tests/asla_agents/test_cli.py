@@ -180,6 +180,14 @@ def test_a_search_is_watched_once_where_no_terminal_is(written, row, tmp_path):
     assert_one_line(run("watch", tmp_path / "run", "--every", 0), "`every_s` is 0.0")
 
 
+def test_the_rows_of_a_study_are_watched_too(tmp_path):
+    row = {"arm": "one-hot", "key": "a", "seed": 0, "episodes": 9, "found_at": 4, "best_above_reference": 1.5}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    result = run("watch", tmp_path / "rows.jsonl")
+    assert result.exit_code == 0, result.output
+    assert "one-hot" in result.stdout
+
+
 def test_a_report_is_written_where_it_is_asked_for(written, row, tmp_path):
     directory = written([row(1)])
     for options, path in (((), directory / "report.html"), (("--out", tmp_path / "a.html"), tmp_path / "a.html")):

@@ -53,12 +53,13 @@ def test_the_best_structures_differ_by_more_than_a_symmetry(written, row):
     problem = read_record(directory).problem
     turned = problem.symmetries()[-1][first["placed"]].tolist()
     assert sorted(turned) != sorted(first["placed"])
-    rows = [first, row(2, -80.0, placed=turned[::-1]), row(3, -70.0), row(4, -75.0), row(5, None, dead_end=True)]
+    rows = [first, row(2, -80.0 - 1e-9, placed=turned[::-1]), row(3, -70.0), row(4, -75.0), row(5, None, dead_end=True)]
     RunDirectory(directory).episodes.write_text("".join(json.dumps(line) + "\n" for line in rows))
     record = read_record(directory)
     structures = record.best_structures(2)
     assert [(s.first["episode"], s.times_built) for s in structures] == [(1, 2), (4, 1)]
     assert len(record.best_structures(9)) == 3
+    assert [s.first["episode"] for s in record.best_structures(1)] == [1]
 
 
 @pytest.mark.parametrize("placed", [[-1], [10**6], ["1"], [1.5]])
