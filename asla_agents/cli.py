@@ -24,12 +24,15 @@ from asla_agents.experiments import SMOKE_RESTARTS, generalisation
 from asla_agents.figures import figure, learning_curve
 from asla_agents.figures import markdown as markdown_table
 from asla_agents.jobs import job_of, rows_path, search_config
+from asla_agents.report import film_best, write_report
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.run_directory import RunDirectory
 from asla_agents.settings_error import one_line
 from asla_agents.study import Row, Study, curve_data, missing_restarts, read_study_rows, rows_of, run_study
 from asla_agents.success import log_rank, median_episode, n50
 from asla_agents.training import SearchResult, resume, search
+from asla_agents.watch import watch
+from asla_agents.watch_study import watch_study
 from asla_env import IDS, calculators
 from asla_env.executors import energy_executor
 from asla_env.limits import Limits
@@ -87,6 +90,9 @@ def search_command(
     imagination: Annotated[
         bool, typer.Option(help="Imagine several builds, judged by a local energy model, before paying for one.")
     ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write scalars and pictures for TensorBoard, in the directory.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Directory for the results, new or empty.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of the network; more pay off for large grids only.")] = 1,
     workers: _Workers = None,
@@ -99,7 +105,7 @@ def search_command(
         _set_threads(threads)
         config = search_config(config_file, _given_settings(context))
         with _energies(workers, config, time_limit, memory_limit, dask) as executor:
-            result = search(config, out or _new_directory(config), executor=executor)
+            result = search(config, out or _new_directory(config), executor=executor, tensorboard=tensorboard)
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
     _report(result)
@@ -124,6 +130,9 @@ def config_command(
 def resume_command(
     directory: Annotated[Path, typer.Argument(help="Directory of a search.")],
     episodes: Annotated[int | None, typer.Option(help="Energies in all, instead of what it was started with.")] = None,
+    tensorboard: Annotated[
+        bool | None, typer.Option(help="Whether to write for TensorBoard; by default if it did so before.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads of the network: as many as before, or rounding differs.")] = 1,
     workers: _Workers = None,
     time_limit: _TimeLimit = _LIMITS.time_s,
@@ -135,7 +144,7 @@ def resume_command(
         _set_threads(threads)
         config = RunDirectory(directory).config()
         with _energies(workers, config, time_limit, memory_limit, dask) as executor:
-            result = resume(directory, episodes, executor=executor)
+            result = resume(directory, episodes, executor=executor, tensorboard=tensorboard)
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
     _report(result)
@@ -196,6 +205,47 @@ def plot_command(
     except KeyError as error:
         _fail(ValueError(f"`rows` is {rows or rows_path(what)} but must be rows of {what}: one lacks {error}"))
     Console(soft_wrap=True, markup=False).print(f"picture in {path}")
+
+
+@app.command("watch")
+def watch_command(
+    path: Annotated[Path, typer.Argument(help="Directory of a search, or file of the rows of a study.")],
+    once: Annotated[bool, typer.Option("--once", help="Show it as it is, and end.")] = False,
+    every: Annotated[float, typer.Option(help="Seconds between two looks at its files.")] = 1.0,
+) -> None:
+    """Watch a search or study that another process runs, or see how it ended; Ctrl-C ends the view alone."""
+    try:
+        (watch_study if path.is_file() else watch)(path, Console(), once, every)
+    except (ValueError, OSError) as error:
+        _fail(error)
+
+
+@app.command("film")
+def film_command(
+    directory: Annotated[Path, typer.Argument(help="Directory of a search.")],
+    out: Annotated[Path | None, typer.Option(help="Film to write, .gif or .mp4.")] = None,
+) -> None:
+    """Film how the best structure was built, beside the Q-maps of the network that built it."""
+    try:
+        path = out or directory / "assembly.gif"
+        film_best(directory, path)
+    except (ValueError, OSError, ImportError) as error:
+        _fail(error)
+    Console(soft_wrap=True, markup=False).print(f"film in {path}")
+
+
+@app.command("report")
+def report_command(
+    directory: Annotated[Path, typer.Argument(help="Directory of a search.")],
+    out: Annotated[Path | None, typer.Option(help="Page to write instead of report.html there.")] = None,
+) -> None:
+    """Write all about a search as one page of HTML, which opens without network."""
+    try:
+        path = out or directory / "report.html"
+        write_report(directory, path)
+    except (ValueError, OSError) as error:
+        _fail(error)
+    Console(soft_wrap=True, markup=False).print(f"report in {path}")
 
 
 @app.command("table")

@@ -1,11 +1,15 @@
 """The directory of a search: what lies where, and how it is left so that a search can always go on."""
 
 import json
+import os
 import platform
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import NoneType
@@ -23,11 +27,11 @@ _LIBRARIES = ("asla", "torch", "stable-baselines3", "gymnasium", "ase", "tblite"
 _ABOUT = """\
 # {title}
 
-Goes on after any interruption with `asla resume DIRECTORY`.
+Goes on after any interruption with `asla resume DIRECTORY`; `asla watch DIRECTORY` shows how it goes.
 
 | file | what it holds |
 |---|---|
-| `config.json` | all settings of the search, and the versions of the libraries it ran with |
+| `config.json` | all settings of the search, the versions of the libraries it ran with, and how it was started |
 | `episodes.jsonl` | a line for each episode: energy in eV, and above the reference, success, actions |
 | `times.jsonl` | a line for each episode: seconds since the search began, or went on |
 | `energies.db` | every structure whose energy was computed: `ase db energies.db`, `ase gui energies.db` |
@@ -35,6 +39,8 @@ Goes on after any interruption with `asla resume DIRECTORY`.
 | `best.png` | its picture |
 | `assembly.gif`, `assembly.png` | how it was put together, beside the Q-maps of the network that built it |
 | `warnings.log` | why energies failed, if any did |
+| `tensorboard/` | scalars and pictures, with `--tensorboard`: `tensorboard --logdir DIRECTORY` |
+| `report.html` | all of this on one page, as `asla report DIRECTORY` writes it |
 | `checkpoint.zip` | agent and builds: `ASLA.load("checkpoint.zip", env)`; JSON and tensors, nothing that is executed |
 """
 
@@ -104,6 +110,11 @@ class RunDirectory:
         return self.path / "checkpoint.zip"
 
     @property
+    def tensorboard(self) -> Path:
+        """Events for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
     def warnings(self) -> Path:
         """Why energies failed."""
         return self.path / "warnings.log"
@@ -113,10 +124,24 @@ class RunDirectory:
         versions: dict[str, str | None] = {"python": platform.python_version()}
         versions |= {name: version(name) for name in _LIBRARIES}
         versions |= CalculatorSpec(config.evaluator, config.evaluator_settings).versions
-        about = {"settings": config.model_dump(mode="json"), "threads": torch.get_num_threads(), "versions": versions}
+        about = {
+            "settings": config.model_dump(mode="json"),
+            "threads": torch.get_num_threads(),
+            "versions": versions,
+            "started": [*self._started_before(), _started_now()],
+        }
         partial = self.path / "config.partial.json"
         partial.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         partial.replace(self.path / "config.json")
+
+    def _started_before(self) -> list[Any]:
+        """How the search was started, and gone on with, until now."""
+        try:
+            about = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return []
+        started = about.get("started")
+        return started if isinstance(started, list) else []
 
     def config(self) -> SearchConfig:
         """Settings of the search.
@@ -177,6 +202,18 @@ class RunDirectory:
                 yield
         except Timeout as error:
             raise RunDirectoryError(f"`directory` is {self.path} but another process searches there") from error
+
+
+def _started_now() -> dict[str, Any]:
+    """By what command, when and on what machine this process works on a search."""
+    name = Path(sys.argv[0]).name
+    program = ["python", "-m", "asla_agents"] if name == "__main__.py" else [name]
+    return {
+        "command": shlex.join([*program, *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+    }
 
 
 def read_episodes(directory: Path) -> list[dict[str, Any]]:

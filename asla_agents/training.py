@@ -1,6 +1,7 @@
 """A search, from its settings to a directory that explains itself."""
 
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from asla_agents.callbacks import Checkpoint, EpisodeLog, ProgressBar, StopOnSuc
 from asla_agents.config import SearchConfig
 from asla_agents.explorer import BestBuild
 from asla_agents.run_directory import RunDirectory, read_episodes
+from asla_agents.tensorboard import TensorBoard, check_tensorboard, tensorboard_logger
 from asla_env import Evaluator, film, render
 from asla_env.action import ActionMask
 from asla_env.calculator_spec import CalculatorSpec
@@ -55,7 +57,11 @@ class SearchResult:
 
 
 def search(
-    config: SearchConfig, path: Path, progress_bar: bool = True, executor: Executor | None = None
+    config: SearchConfig,
+    path: Path,
+    progress_bar: bool = True,
+    executor: Executor | None = None,
+    tensorboard: bool = False,
 ) -> SearchResult:
     """Run a search and write a directory of results.
 
@@ -71,6 +77,8 @@ def search(
         Whether to show progress on the terminal.
     executor
         Where energies are computed, such as guarded processes; None: here.
+    tensorboard
+        Whether to write scalars and pictures for TensorBoard; the episodes are the same with and without.
 
     Raises
     ------
@@ -78,7 +86,11 @@ def search(
         If the directory holds something, or is a file.
     ValueError
         If the calculator does not know a species, or fails on the reference structure.
+    ImportError
+        If TensorBoard is wanted and missing.
     """
+    if tensorboard:
+        check_tensorboard()
     calculator = _fingerprint(config)  # what is wrong with it is said before anything is written
     directory = RunDirectory.make(path, config)
     with directory.locked(), EnergyDatabase(directory.energies, calculator) as database:
@@ -87,11 +99,15 @@ def search(
         except BaseException:
             directory.discard()  # nothing was searched: the name is free for the next try
             raise
-        return _run(model, config, directory, progress_bar)
+        return _run(model, config, directory, progress_bar, tensorboard)
 
 
 def resume(
-    path: Path, episodes: int | None = None, progress_bar: bool = True, executor: Executor | None = None
+    path: Path,
+    episodes: int | None = None,
+    progress_bar: bool = True,
+    executor: Executor | None = None,
+    tensorboard: bool | None = None,
 ) -> SearchResult:
     """Go on with a search that ended, was interrupted or died, as if it had never stopped.
 
@@ -107,9 +123,13 @@ def resume(
         Whether to show progress on the terminal.
     executor
         Where energies are computed, such as guarded processes; None: here.
+    tensorboard
+        Whether to write for TensorBoard; None: if the search did so before.
 
     Raises
     ------
+    ImportError
+        If TensorBoard is wanted and missing.
     RunDirectoryError
         If there is no search in the directory, its files are damaged, or another process searches there.
     CheckpointError
@@ -117,6 +137,9 @@ def resume(
     """
     directory = RunDirectory(path)
     config = directory.config()
+    tensorboard = directory.tensorboard.exists() if tensorboard is None else tensorboard
+    if tensorboard:
+        check_tensorboard()
     if episodes is not None:
         config = SearchConfig(**(config.model_dump() | {"episodes": episodes}))
     with directory.locked(), EnergyDatabase(directory.energies, _fingerprint(config)) as database:
@@ -124,7 +147,7 @@ def resume(
         model = ASLA.load(checkpoint, _together(env, config)) if checkpoint.exists() else make_model(config, env)
         directory.keep_episodes(model.episodes)
         directory.write_config(config)
-        return _run(model, config, directory, progress_bar)
+        return _run(model, config, directory, progress_bar, tensorboard)
 
 
 def _fingerprint(config: SearchConfig) -> str:
@@ -135,26 +158,31 @@ def _fingerprint(config: SearchConfig) -> str:
     return fingerprint
 
 
-def _run(model: ASLA, config: SearchConfig, directory: RunDirectory, progress_bar: bool) -> SearchResult:
+def _run(
+    model: ASLA, config: SearchConfig, directory: RunDirectory, progress_bar: bool, tensorboard: bool
+) -> SearchResult:
     """Search to the end, and write what was found."""
-    with _warnings_in(directory.warnings):
-        interrupted = _learn(model, config, directory, progress_bar)
+    with _warnings_in(directory.warnings), _events_in(directory.tensorboard if tensorboard else None, model) as events:
+        interrupted = _learn(model, config, directory, progress_bar, events)
     if model.best is not None:
         write_best(model.best, model, directory.path)
     return _summary(read_episodes(directory.path), directory.path, interrupted)
 
 
-def _learn(model: ASLA, config: SearchConfig, directory: RunDirectory, progress_bar: bool) -> bool:
+def _learn(
+    model: ASLA, config: SearchConfig, directory: RunDirectory, progress_bar: bool, events: list[BaseCallback]
+) -> bool:
     """Learn to the end; whether an interrupt came before."""
     rows = read_episodes(directory.path)
     log = EpisodeLog(directory.episodes, directory.times)
     checkpoint = Checkpoint(directory.checkpoint, log)
-    callbacks: list[BaseCallback] = [log, checkpoint]
+    callbacks: list[BaseCallback] = [log, checkpoint, *events]
     callbacks += [StopOnSuccess()] * config.stop_on_success + [ProgressBar(config.episodes, rows)] * progress_bar
     is_over = len(rows) >= config.episodes or (config.stop_on_success and any(row["is_success"] for row in rows))
     try:
         if not is_over:
-            model.learn(config.episodes - len(rows), callbacks)
+            # never: what Stable-Baselines3 itself logs has placements for steps, not episodes
+            model.learn(config.episodes - len(rows), callbacks, log_interval=sys.maxsize)
             checkpoint.save()
     except KeyboardInterrupt:
         print("interrupted: writing the results")
@@ -224,14 +252,21 @@ def write_best(best: BestBuild, model: ASLA, directory: Path) -> None:
     atoms.calc = SinglePointCalculator(atoms, energy=best.energy)
     write(directory / "best.xyz", atoms, format="extxyz")
     write(directory / "best.traj", atoms)
+    render.save_structure(directory / "best.png", atoms, problem, energy=best.energy)
+    film_of_build = film_arguments(best, model)
+    film.save_film(directory / "assembly.gif", **film_of_build)
+    film.save_film_strip(directory / "assembly.png", **film_of_build)
+
+
+def film_arguments(best: BestBuild, model: ASLA) -> dict[str, Any]:
+    """What `asla_env.film` needs to show a build: its actions, and the Q-maps of the network that chose them."""
+    problem, placed = model.problem, best.placed
     above = np.isfinite(best.energy_above_reference)
     title = f"{problem.name}, " + (f"{best.energy_above_reference:+.3f} eV" if above else f"{best.energy:.3f} eV")
-    render.save_structure(directory / "best.png", atoms, problem, energy=best.energy)
     images = np.array([one_hot(placed[:i], problem) for i in range(len(placed))])
     q_maps = model.q_values(images, best.weights).reshape(images.shape)
     masks = _legal_masks(placed, model)
-    film.save_film(directory / "assembly.gif", placed, q_maps, problem, masks, title=title)
-    film.save_film_strip(directory / "assembly.png", placed, q_maps, problem, masks, title=title)
+    return {"placed": placed, "q_maps": q_maps, "problem": problem, "legal_masks": masks, "title": title}
 
 
 def _legal_masks(placed: Sequence[int], model: ASLA) -> np.ndarray:
@@ -255,6 +290,20 @@ def _warnings_in(path: Path) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         handler.close()
+
+
+@contextmanager
+def _events_in(folder: Path | None, model: ASLA) -> Iterator[list[BaseCallback]]:
+    """Let the agent write for TensorBoard, if there is a folder for that; what does so."""
+    if folder is None:
+        yield []
+        return
+    logger = tensorboard_logger(folder, model.episodes)
+    model.set_logger(logger)
+    try:
+        yield [TensorBoard()]
+    finally:
+        logger.close()
 
 
 def _summary(rows: list[dict[str, Any]], directory: Path, interrupted: bool) -> SearchResult:

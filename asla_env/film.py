@@ -1,7 +1,9 @@
 """Films of a build: each choice of a pixel beside the Q-maps from which it was made."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _CHOSEN = "#e0182d"
+_FPS = 20  # of an MP4, which holds a frame by repeating it
 
 
 def assembly_frame(
@@ -67,12 +70,12 @@ def save_film(
     frame_time_s: float = 0.4,
     last_frame_time_s: float = 3.0,
 ) -> None:
-    """Save a build as a GIF: a frame for each choice of a pixel, and last the finished structure, held longer.
+    """Save a build as a GIF or MP4: a frame for each choice of a pixel, and last the finished structure, held longer.
 
     Parameters
     ----------
     path
-        File to write.
+        File to write; its ending chooses the format, ``.gif`` or ``.mp4``. MP4 needs imageio-ffmpeg.
     placed, problem
         Action indices of the atoms in the order in which they were placed, and the problem that was built.
     q_maps
@@ -82,23 +85,22 @@ def save_film(
     title
         Written above every frame.
     frame_time_s, last_frame_time_s
-        How long a frame and the last frame are shown, in seconds.
+        How long a frame and the last frame are shown, in seconds; in an MP4 to a twentieth.
 
     Raises
     ------
     ValueError
-        If there is not one Q-map and one mask for each placed atom.
+        If there is not one Q-map and one mask for each placed atom, or the ending is another.
+    ImportError
+        If the ending is ``.mp4`` and imageio-ffmpeg is missing.
     """
-    from PIL import Image
-
+    writer = _writer(Path(path))
     maps, masks = _steps(placed, q_maps, legal_masks, problem)
-    pictures = [
+    frames = [
         assembly_frame(placed[:i], maps[i], problem, placed[i], masks[i], title=title) for i in range(len(placed))
     ]
-    pictures.append(assembly_frame(placed, None, problem, title=title))
-    frames = [Image.fromarray(picture).quantize() for picture in pictures]
-    times_ms = [round(1000 * frame_time_s)] * len(placed) + [round(1000 * last_frame_time_s)]
-    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], duration=times_ms, loop=0)
+    frames.append(assembly_frame(placed, None, problem, title=title))
+    writer(Path(path), frames, [frame_time_s] * len(placed) + [last_frame_time_s])
 
 
 def save_film_strip(
@@ -145,6 +147,44 @@ def save_film_strip(
     _label_column([last], f"{len(placed)} placed")
     figure.colorbar(panels[-1].images[-1], ax=last, label="Q", shrink=0.6, ticks=[-1, 0, 1])
     figure.savefig(path, bbox_inches="tight")
+
+
+def _writer(path: Path) -> Callable[[Path, list[NDArray[np.uint8]], list[float]], None]:
+    """What writes frames, each shown for so many seconds, to a file of this ending."""
+    ending = path.suffix.lower()
+    if ending not in _WRITERS:
+        raise ValueError(f"`path` is {path} but must end in {' or '.join(_WRITERS)}")
+    if ending == ".mp4" and find_spec("imageio_ffmpeg") is None:
+        raise ImportError(f"`path` is {path}, which needs imageio-ffmpeg: `pip install asla[mp4]`")
+    return _WRITERS[ending]
+
+
+def _write_gif(path: Path, frames: list[NDArray[np.uint8]], times_s: list[float]) -> None:
+    """Write frames with a palette each."""
+    from PIL import Image
+
+    first, *others = [Image.fromarray(frame).quantize() for frame in frames]
+    times_ms = [round(1000 * time_s) for time_s in times_s]
+    first.save(path, format="GIF", save_all=True, append_images=others, duration=times_ms, loop=0)
+
+
+def _write_mp4(path: Path, frames: list[NDArray[np.uint8]], times_s: list[float]) -> None:
+    """Write frames as H.264, with sides of an even number of pixels, as all players ask."""
+    from imageio_ffmpeg import write_frames
+
+    path.open("ab").close()  # whether it can be written is known now, not from ffmpeg
+    height, width = (side + side % 2 for side in frames[0].shape[:2])
+    writer = write_frames(str(path), (width, height), fps=_FPS, macro_block_size=2)
+    writer.send(None)
+    for frame, time_s in zip(frames, times_s, strict=True):
+        rims = ((0, height - frame.shape[0]), (0, width - frame.shape[1]), (0, 0))
+        padded = np.ascontiguousarray(np.pad(frame, rims, constant_values=255))
+        for _ in range(max(1, round(time_s * _FPS))):
+            writer.send(padded)
+    writer.close()
+
+
+_WRITERS = {".gif": _write_gif, ".mp4": _write_mp4}
 
 
 def _steps(

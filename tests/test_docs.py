@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from asla_agents import equations
+from asla_agents import equations, tensorboard
 from asla_agents.asla import ASLA
 from asla_agents.config import SearchConfig
 from asla_agents.ensemble import MemberResult
@@ -230,3 +230,19 @@ def test_a_description_of_several_arguments_is_one_row(signatures):
         "Title.\n\nParameters\n----------\na, b\n    Two\n    lines.\nc : int\n    One.\n\nRaises\n------\nX\n    Y."
     )
     assert signatures.parameters(docstring) == {("a", "b"): "Two lines.", ("c",): "One."}
+
+
+def test_the_python_of_watching_writes_events(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks_of(_DOCS / "watching.md")
+    exec(compile(block, "watching.md", "exec"), {})
+    assert list((tmp_path / "runs" / "events" / "ASLA_1").glob("events.*"))
+
+
+def test_the_page_of_watching_names_every_scalar_and_picture():
+    source = Path(tensorboard.__file__).read_text(encoding="utf-8")
+    names = set(re.findall(r'"((?:episode|search|pictures)/\w+)"', source))
+    page = (_DOCS / "watching.md").read_text(encoding="utf-8")
+    assert len(names) >= 12
+    assert {name for name in names if f"`{name}`" not in page} == set()

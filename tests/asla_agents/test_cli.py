@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from ase.io import read
 from typer.testing import CliRunner
 
-from asla_agents import cli
+from asla_agents import cli, tensorboard
 from asla_agents.config import SearchConfig
 from asla_agents.imagination import ImaginationSettings
 from asla_agents.representations import REPRESENTATIONS
@@ -61,7 +62,7 @@ def recorded(monkeypatch):
     """Replace the search by a record of what it was asked for."""
     calls = []
 
-    def search(config, directory, executor):
+    def search(config, directory, executor, tensorboard):
         calls.append((config, directory))
         return SearchResult(directory, config.episodes, -44.0982, 50.5, None, interrupted=False)
 
@@ -110,8 +111,9 @@ def test_an_interrupt_from_the_shell_ends_a_search_with_all_files_written(tmp_pa
     assert f"{n_episodes + 1} episodes, not found" in stdout
 
 
-def test_what_is_no_search_cannot_go_on(tmp_path):
-    result = run("resume", tmp_path)
+@pytest.mark.parametrize("command", ["resume", "watch", "report", "film"])
+def test_what_is_no_search_cannot_go_on_nor_be_looked_at(tmp_path, command):
+    result = run(command, tmp_path)
     assert result.exit_code == 2
     assert "must hold a search" in result.output
     assert "Traceback" not in result.output
@@ -145,6 +147,92 @@ def test_a_search_finds_a_calculator_in_a_file_of_one_s_own(tmp_path):
     config = json.loads((directory / "config.json").read_text())
     assert config["settings"]["evaluator_settings"] == {"depth": 0.5}
     assert len(config["versions"]["calculator_of_mine"]) == 32  # no version but a digest
+
+
+# Watching
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a terminal of its own")
+def test_a_search_is_watched_from_its_start_until_an_interrupt_which_ends_the_view_alone(written, row):
+    import pty
+
+    ours, its = pty.openpty()
+    command = [sys.executable, "-m", "asla_agents", "watch", str(written([row(1)])), "--every", "0.1"]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+    with subprocess.Popen(command, env=environment, stdin=its, stdout=its, stderr=its) as process:
+        os.close(its)
+        text = ""
+        while "1 of 20 episodes" not in text:
+            text += os.read(ours, 65536).decode(errors="replace")
+        process.send_signal(signal.SIGINT)
+        with suppress(OSError):  # which is how a terminal ends
+            while data := os.read(ours, 65536):
+                text += data.decode(errors="replace")
+        assert process.wait(TIMEOUT) == 0
+    os.close(ours)
+    assert "Traceback" not in text
+    assert "1 of 20 episodes" in text[text.rindex("\x1b[?1049l") :]  # left on the terminal
+
+
+def test_a_search_is_watched_once_where_no_terminal_is(written, row, tmp_path):
+    result = run("watch", written([row(1)]), "--once")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("1 of 20 episodes") == 1
+    assert_one_line(run("watch", tmp_path / "run", "--every", 0), "`every_s` is 0.0")
+
+
+def test_the_rows_of_a_study_are_watched_too(tmp_path):
+    row = {"arm": "one-hot", "key": "a", "seed": 0, "episodes": 9, "found_at": 4, "best_above_reference": 1.5}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    result = run("watch", tmp_path / "rows.jsonl")
+    assert result.exit_code == 0, result.output
+    assert "one-hot" in result.stdout
+
+
+def test_a_report_is_written_where_it_is_asked_for(written, row, tmp_path):
+    directory = written([row(1)])
+    for options, path in (((), directory / "report.html"), (("--out", tmp_path / "a.html"), tmp_path / "a.html")):
+        result = run("report", directory, *options)
+        assert result.exit_code == 0, result.output
+        assert f"report in {path}" in result.stdout
+        assert path.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_film_is_written_where_it_is_asked_for(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(cli, "film_best", lambda directory, path: calls.append((directory, path)))
+    for options, path in (((), tmp_path / "assembly.gif"), (("--out", tmp_path / "b.mp4"), tmp_path / "b.mp4")):
+        assert f"film in {path}" in run("film", tmp_path, *options).stdout
+        assert calls[-1] == (tmp_path, path)
+
+
+def test_events_for_tensorboard_are_written_if_asked_for(written, monkeypatch, tmp_path):
+    asked = []
+
+    def record(*_, tensorboard, **__):
+        asked.append(tensorboard)
+        return SearchResult(tmp_path, 1, -44.0, 50.0, None, interrupted=False)
+
+    monkeypatch.setattr(cli, "search", record)
+    monkeypatch.setattr(cli, "resume", record)
+    for options in ([], ["--tensorboard"]):
+        assert run("search", MINI, "--workers", 0, "--out", tmp_path / "out", *options).exit_code == 0
+    directory = written()
+    for options in ([], ["--tensorboard"], ["--no-tensorboard"]):
+        assert run("resume", directory, "--workers", 0, *options).exit_code == 0
+    assert asked == [False, True, None, True, False]
+
+
+def test_films_and_events_that_need_more_say_what_in_one_line(monkeypatch, tmp_path):
+    def lacks(*_):
+        raise ImportError("`path` is film.mp4, which needs imageio-ffmpeg: `pip install asla[mp4]`")
+
+    monkeypatch.setattr(cli, "film_best", lacks)
+    assert_one_line(run("film", tmp_path), "pip install asla[mp4]")
+    monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
+    result = run("search", MINI, "--evaluator", "xwch", "--workers", 0, "--tensorboard", "--out", tmp_path / "out")
+    assert_one_line(result, "pip install asla[tensorboard]")
+    assert not (tmp_path / "out").exists()
 
 
 # The settings of a search

@@ -1,5 +1,7 @@
 """Films of a build: rings and frames are read back from the pictures."""
 
+import re
+import subprocess
 from pathlib import Path
 
 import matplotlib
@@ -78,6 +80,35 @@ def test_a_film_shows_each_choice_and_holds_the_finished_structure(tmp_path: Pat
         wanted = film.assembly_frame(placed[:i], maps[i], problem, placed[i])
         assert np.abs(frames[i].astype(int) - wanted).max() < 100  # a palette off, not an atom
     assert np.abs(frames[3].astype(int) - last).max() < 100
+
+
+def test_a_film_can_be_an_mp4_of_the_same_length_and_content(tmp_path: Path) -> None:
+    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    problem = flat((True, True))
+    placed = [at(problem, 2.4, 1), at(problem, 3, 2.25)]
+    path = tmp_path / "film.MP4"
+    film.save_film(path, placed, q_maps(problem, placed), problem, frame_time_s=0.4, last_frame_time_s=2, title="Odd")
+    last = film.assembly_frame(placed, None, problem, title="Odd")
+    height, width = (side + side % 2 for side in last.shape[:2])
+    command = [ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert re.search(rf"h264.* yuv420p.* {width}x{height}.* 20 fps", done.stderr.decode())
+    frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
+    assert len(frames) == 8 + 8 + 40  # of 1/20 s
+    shown = frames[-1][: last.shape[0], : last.shape[1]].astype(int)
+    assert np.abs(shown - last).mean() < 5  # compressed
+    assert np.abs(frames[0].astype(int) - frames[-1]).mean() > 5
+
+
+def test_a_film_of_another_kind_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`path` is .*film\.avi but must end in \.gif or \.mp4"):
+        film.save_film(tmp_path / "film.avi", [], [], flat())
+
+
+def test_without_what_writes_an_mp4_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(film, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"film\.mp4, which needs imageio-ffmpeg: `pip install asla\[mp4\]`"):
+        film.save_film(tmp_path / "film.mp4", [], [], flat())
 
 
 def test_three_axes_and_several_species_can_be_filmed(tmp_path: Path) -> None:

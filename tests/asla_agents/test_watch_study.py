@@ -1,0 +1,68 @@
+"""What is seen of a study from a terminal."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from asla_agents import watch_study as watching
+from asla_agents.watch_study import watch_study
+
+
+def console_of(**settings) -> Console:
+    return Console(file=io.StringIO(), width=120, color_system=None, **settings)
+
+
+def row_of(seed, arm="one-hot", found_at=None, **changes) -> dict:
+    row = {"arm": arm, "key": f"key of {arm}", "seed": seed, "episodes": 100, "found_at": found_at}
+    return row | {"best_above_reference": 5.0 + seed} | changes
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"arm": "cut o')
+    return path
+
+
+def cells(text: str, first: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if first in line]
+    return [cell.strip() for cell in line.split("│")[1:-1]]
+
+
+def test_each_arm_has_a_line_with_what_its_restarts_found(tmp_path):
+    rows = [row_of(0), row_of(1), row_of(0, "agr", 20), row_of(1, "agr", 40), row_of(2, "agr", None)]
+    console = console_of()
+    watch_study(write(tmp_path / "rows.jsonl", *rows), console)
+    text = console.file.getvalue()
+    assert cells(text, "one-hot") == ["one-hot", "2", "0", "not within 100", "5.000"]
+    assert cells(text, "agr") == ["agr", "3", "2", "40", "5.000"]
+
+
+def test_the_same_arm_with_other_settings_has_a_line_of_its_own(tmp_path):
+    console = console_of()
+    watch_study(write(tmp_path / "rows.jsonl", row_of(0), row_of(0, key="longer", best_above_reference=None)), console)
+    assert console.file.getvalue().count("one-hot") == 2
+    assert "│ -" in console.file.getvalue()
+
+
+def test_rows_are_shown_as_they_come_until_an_interrupt(tmp_path, monkeypatch):
+    path, waits = write(tmp_path / "rows.jsonl", row_of(0)), []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) > 1:
+            raise KeyboardInterrupt
+        write(path, row_of(0), row_of(1, "agr", 7))
+
+    monkeypatch.setattr(watching.time, "sleep", sleep)
+    console = console_of(force_terminal=True)
+    watch_study(path, console, every_s=2.0)
+    assert waits == [2.0, 2.0]
+    text = console.file.getvalue()
+    assert "agr" not in text[: len(text) // 3]
+    assert "agr" in text
+
+
+def test_what_is_no_row_of_a_study_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"line 1, must hold key, seed, episodes, found_at of a restart"):
+        watch_study(write(tmp_path / "rows.jsonl", {"arm": "one-hot"}), console_of())
