@@ -144,15 +144,18 @@ def study_command(
     evaluator: Annotated[str | None, typer.Option(help="Calculator instead of the figure's.")] = None,
     episodes: Annotated[int | None, typer.Option(help="Most episodes of a restart instead of the figure's.")] = None,
     smoke: Annotated[bool, typer.Option(help="Two restarts of three episodes, to see that a figure runs.")] = False,
+    to_the_end: Annotated[
+        bool, typer.Option("--to-the-end", help="Use all episodes, even after a success, to find the best on the grid.")
+    ] = False,
 ) -> None:
     """Compare settings over many restarts; what is in the file of rows already is not run again."""
     try:
         if spec == generalisation.NAME:
-            if evaluator is not None or episodes is not None:
+            if evaluator is not None or episodes is not None or to_the_end:
                 raise ValueError(f"`spec` is {spec!r}, which has neither calculator nor episodes")
             _watch_networks(rows or rows_path(spec), restarts, smoke)
             return
-        job = job_of(spec, evaluator, episodes, smoke)
+        job = job_of(spec, evaluator, episodes, smoke, to_the_end)
         path, n = rows or job.rows, job.restarts if restarts is None else restarts
         _watch_study(job.study, path, n, workers=workers, device=device, energy_workers=energy_workers)
     except (ValueError, TypeError, OSError, ImportError) as error:

@@ -27,14 +27,16 @@ def rows_path(name: str) -> Path:
     return Path(f"{EXPERIMENTS[name].name if name in EXPERIMENTS else name}.rows.jsonl")
 
 
-def job_of(spec: str, evaluator: str | None, episodes: int | None, smoke: bool) -> Job:
+def job_of(
+    spec: str, evaluator: str | None = None, episodes: int | None = None, smoke: bool = False, to_the_end: bool = False
+) -> Job:
     """Find the study that is meant.
 
     Parameters
     ----------
     spec
         Name of a figure with an experiment, or path of a JSON file of `settings` and `arms`.
-    evaluator, episodes, smoke
+    evaluator, episodes, smoke, to_the_end
         As for `changes`.
 
     Raises
@@ -42,7 +44,7 @@ def job_of(spec: str, evaluator: str | None, episodes: int | None, smoke: bool) 
     ValueError
         If it is neither, or the file is wrong.
     """
-    changed = changes(evaluator, episodes, smoke)
+    changed = changes(evaluator, episodes, smoke, to_the_end)
     if spec in EXPERIMENTS:
         experiment = EXPERIMENTS[spec]
         restarts = SMOKE_RESTARTS if smoke else experiment.restarts

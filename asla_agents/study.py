@@ -4,11 +4,11 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
 from hashlib import blake2b
 from itertools import groupby
-from math import ceil
+from math import ceil, isfinite, nan
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty
@@ -21,11 +21,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
 from asla_agents.ensemble import Ensemble, MemberResult, shared_settings
+from asla_agents.training import make_env
 from asla_env.executors import energy_executor
 from asla_env.limits import Limits
+from asla_env.problems import best_on_grid
 from asla_env.worker_process import end_with_parent
 
 MEMBERS = 32  # of an ensemble
+EXACT_WINDOW = 0.01  # eV above the best structure known on the grid
 Row = dict[str, Any]
 
 
@@ -123,19 +126,33 @@ def key_of(config: SearchConfig) -> str:
 def rows_of(study: Study, arm: str, rows: Sequence[Row]) -> list[Row]:
     """Rows of one arm, one a seed, by seed.
 
-    Restarts that were allowed fewer or more episodes than now count too, as success curves take censored data. Of two
-    of one seed it is the one that was allowed more.
+    Restarts that were allowed fewer or more episodes than now count too, as success curves take censored data, and
+    those that went on after a success, which are the same until then. Of two of one seed it is the one that was
+    allowed more, or else went on.
     """
-    configs = [study.config(arm, 0)]
-    configs += [study.changed(episodes=n).config(arm, 0) for n in {row["budget"] for row in rows if "budget" in row}]
+    config = study.config(arm, 0)
+    budgets = {config.episodes, *(row["budget"] for row in rows if "budget" in row)}
+    ends = {config.stop_on_success, False}
+    configs = [study.changed(episodes=n, stop_on_success=end).config(arm, 0) for n in budgets for end in ends]
     keys = {key_of(config) for config in configs}
-    chosen = sorted((row for row in rows if row["key"] in keys), key=lambda row: row.get("budget", 0))
+    chosen = sorted(
+        (row for row in rows if row["key"] in keys), key=lambda row: (row.get("budget", 0), row["episodes"])
+    )
     return sorted({row["seed"]: row for row in chosen}.values(), key=lambda row: row["seed"])
 
 
-def curve_data(rows: Sequence[Row]) -> tuple[list[float], list[int]]:
-    """First success of each restart, nan if there is none, and its episodes, as `success_curve` takes them."""
-    found_at = [np.nan if row["found_at"] is None else float(row["found_at"]) for row in rows]
+def curve_data(rows: Sequence[Row], what: str = "found_at") -> tuple[list[float], list[int]]:
+    """First success of each restart, nan if there is none, and its episodes, as `success_curve` takes them.
+
+    Parameters
+    ----------
+    rows
+        A row for each restart.
+    what
+        What is a success: ``"found_at"``, a structure inside the success window of the problem, or ``"exact_at"``, one
+        as low as the best known on its grid, to 0.01 eV. Rows from before that was written down have none.
+    """
+    found_at = [np.nan if row.get(what) is None else float(row[what]) for row in rows]
     return found_at, [row["episodes"] for row in rows]
 
 
@@ -198,13 +215,22 @@ def _run_group(
     torch.set_num_threads(1)
     with energy_executor(energy_workers, limits) as executor:
         ensemble = Ensemble([config for _, config in group], device, executor=executor)
+        exact = _best_on_grid(group[0][1], executor) + EXACT_WINDOW
         for result in ensemble.run(queue.put):
-            queue.put(_row(group[result.index][0], result))
+            queue.put(_row(group[result.index][0], result, exact))
 
 
-def _row(arm: str, result: MemberResult) -> Row:
-    """What is kept of a restart."""
+def _best_on_grid(config: SearchConfig, executor: Executor | None) -> float:
+    """Energy above the reference, in eV, of the most stable structure known on the grid; nan if none has an energy."""
+    env = make_env(config, executor)
+    energies = [env.evaluator.evaluate(atoms).energy for atoms in best_on_grid(env.problem.name)]
+    return min(filter(isfinite, energies), default=nan) - env.reference_energy
+
+
+def _row(arm: str, result: MemberResult, exact: float) -> Row:
+    """What is kept of a restart; structures up to `exact`, in eV above the reference, count as the best on the grid."""
     energies = result.energies[np.isfinite(result.energies)]
+    at = np.flatnonzero(result.energies <= exact)
     row = {
         "arm": arm,
         "key": key_of(result.config),
@@ -212,6 +238,7 @@ def _row(arm: str, result: MemberResult) -> Row:
         "budget": result.config.episodes,
         "episodes": result.episodes,
         "found_at": result.found_at,
+        "exact_at": int(at[0]) + 1 if len(at) else None,
         "best_above_reference": round(float(energies.min()), 4) if len(energies) else None,
         "median_last_100": round(float(np.median(energies[-100:])), 3) if len(energies) else None,
     }

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from importlib.resources import files
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -65,7 +66,7 @@ def grain_boundary(hydrogen_terminated: bool = False) -> Problem:
     hydrogen_terminated
         Whether ten hydrogen atoms, outside of the image, saturate the outer sides of the two edges.
     """
-    data = json.loads(files("asla_env").joinpath("data/grain_boundary.json").read_text(encoding="utf-8"))
+    data = _data("grain_boundary.json")
     cell = (22.0, data["period"], _VACUUM)
     middle = np.array([cell[0] / 2, 0.0, _VACUUM / 2])
     spacing = data["period"] / 53
@@ -107,12 +108,47 @@ def naphthalene() -> Problem:
     )
 
 
+def best_on_grid(name: str) -> tuple[Atoms, ...]:
+    """Make the most stable structures known on the grid of a problem.
+
+    There is more than one where calculators differ in which is lowest, or are nearly indifferent: the boundary has its
+    reference and a structure that lies 0.02 (GFN1-xTB, without hydrogens) or 0.06 eV (XWCH) below it. None is proven
+    to be the best. Those of graphene lie above the reference, the ideal sheet, which the grid does not support.
+
+    Parameters
+    ----------
+    name
+        One of `PROBLEMS`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such problem.
+    """
+    if name not in PROBLEMS:
+        raise ValueError(f"`name` is {name!r} but must be one of {', '.join(PROBLEMS)}")
+    problem = PROBLEMS[name]()
+    pixels = _data("best_on_grid.json").get(name, {}).values()
+    known = tuple(problem.structure(np.ravel_multi_index(np.transpose(each), problem.grid.shape)) for each in pixels)
+    reference = problem.reference
+    return (reference, *known) if reference is not None and name in _REFERENCE_IS_ON_GRID else known
+
+
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "graphene": graphene,
     "graphene-mini": graphene_mini,
     "grain-boundary": grain_boundary,
     "naphthalene": naphthalene,
 }
+
+
+_REFERENCE_IS_ON_GRID = ("grain-boundary", "naphthalene")
+
+
+def _data(file: str) -> dict[str, Any]:
+    """What a file of this package says."""
+    data: dict[str, Any] = json.loads(files("asla_env").joinpath("data", file).read_text(encoding="utf-8"))
+    return data
 
 
 def _sheet(armchair: int, zigzag: int) -> Atoms:

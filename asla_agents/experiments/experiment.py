@@ -33,7 +33,9 @@ class Experiment:
     """Episodes until half of the restarts know the structure, by arm, where the paper gives them."""
 
 
-def changes(evaluator: str | None = None, episodes: int | None = None, smoke: bool = False) -> dict[str, Any]:
+def changes(
+    evaluator: str | None = None, episodes: int | None = None, smoke: bool = False, to_the_end: bool = False
+) -> dict[str, Any]:
     """Give the settings of a study that a user wants otherwise.
 
     Parameters
@@ -44,8 +46,11 @@ def changes(evaluator: str | None = None, episodes: int | None = None, smoke: bo
         Most episodes of a restart; None: as it is.
     smoke
         Whether to train so little, for three episodes, that it can only show that everything runs.
+    to_the_end
+        Whether to go on after a success until all episodes are used, which shows when the best structure known on the
+        grid comes.
     """
-    wanted = {"evaluator": evaluator, "episodes": episodes}
+    wanted = {"evaluator": evaluator, "episodes": episodes, "stop_on_success": False if to_the_end else None}
     return (_SMOKE if smoke else {}) | {name: value for name, value in wanted.items() if value is not None}
 
 

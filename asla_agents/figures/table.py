@@ -78,7 +78,20 @@ def _success(experiment: Experiment, arm: str, rows: Sequence[Row]) -> str:
     found_at, episodes = curve_data(rows)
     known = len(found_at) - int(np.isnan(found_at).sum())
     paper = f"; paper {experiment.paper_n50[arm]:g}" if arm in experiment.paper_n50 else ""
-    return f"n50 {n50_text(n50(found_at, episodes), max(episodes))}, {known} of {len(rows)} found{paper}"
+    half = n50_text(n50(found_at, episodes), max(episodes))
+    return f"n50 {half}, {known} of {len(rows)} found{paper}{_exact(rows)}"
+
+
+def _exact(rows: Sequence[Row]) -> str:
+    """How many restarts had the best structure known on the grid, and the n50 of it if none stopped at a success."""
+    rows = [row for row in rows if "exact_at" in row]
+    if not rows:
+        return ""
+    exact_at, episodes = curve_data(rows, "exact_at")
+    text = f"; best on grid: {len(rows) - int(np.isnan(exact_at).sum())} of {len(rows)}"
+    if any(row["episodes"] < row["budget"] and row["exact_at"] is None for row in rows):
+        return f"{text} when they stopped"
+    return f"{text}, n50 {n50_text(n50(exact_at, episodes), max(episodes))}"
 
 
 def _coefficients(_experiment: Experiment, _arm: str, rows: Sequence[Row]) -> str:

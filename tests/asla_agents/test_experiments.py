@@ -70,6 +70,7 @@ def test_what_is_not_changed_stays_as_it_is():
     assert changes() == {}
     assert changes("xwch", 5) == {"evaluator": "xwch", "episodes": 5}
     assert changes(episodes=7, smoke=True)["episodes"] == 7
+    assert changes(to_the_end=True) == {"stop_on_success": False}
 
 
 # Fig. 3

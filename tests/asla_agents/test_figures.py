@@ -163,6 +163,21 @@ def test_the_table_gives_ours_beside_the_paper(tmp_path):
     assert "gfn1-xtb, λ from 1Δ: ends at λ/Δ = 2.00 ± 0.00, n = 3" in lines["trainable-width"]
 
 
+def test_the_table_tells_how_often_the_best_structure_on_the_grid_was_found(tmp_path):
+    def line(*rows):
+        (tmp_path / "fig2a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (text,) = re.findall(r"gfn1-xtb, one-hot: (.*?)<br>", markdown(tmp_path))
+        return text
+
+    stopped = [row | {"exact_at": row["found_at"]} for row in made_up_rows("fig2a")]
+    assert line(*stopped).endswith("2 of 3 found; paper 750; best on grid: 2 of 3, n50 300 (100 to > 1500)")
+    stopped[0] |= {"exact_at": None}
+    assert line(*stopped).endswith("; best on grid: 1 of 3 when they stopped")
+    del stopped[0]["exact_at"]
+    assert "best on grid: 1 of 2" in line(*stopped)
+    assert line(*made_up_rows("fig2a")).endswith("2 of 3 found; paper 750")
+
+
 def test_the_table_of_the_docs_is_what_the_rows_say():
     text = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"^\| figure .*?\n(?=\n)", text, flags=re.DOTALL | re.MULTILINE)
