@@ -1,8 +1,8 @@
 """The settings of a search: one model, checked when made, written beside the results."""
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from asla_agents.exploration import Exploration
 from asla_agents.imagination import ImaginationSettings
@@ -56,6 +56,23 @@ class SearchConfig(BaseModel):
     imagination: ImaginationSettings | None = None
     """Whether and how builds are imagined, and judged by a local energy model, before one of them is paid for; not in
     the paper."""
+
+    pretrained: dict[str, Any] | None = None
+    """Settings, where they differ from those of this search, of one that comes first and runs to its end, one build at
+    a time. This search begins with the network that built its best structure, and takes a random one only when it
+    starts afresh. None: random weights from the start."""
+
+    def before(self) -> "SearchConfig | None":
+        """Settings of the search that comes first; None if there is none."""
+        if self.pretrained is None:
+            return None
+        ours = self.model_dump(exclude={"pretrained", "stop_on_success", "builds_at_once"})
+        return SearchConfig(**(ours | self.pretrained))
+
+    @model_validator(mode="after")
+    def _possible_before(self) -> Self:
+        self.before()  # raises what is wrong with it
+        return self
 
     @field_validator("env_id")
     @classmethod

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from asla_agents.experiments import EXPERIMENTS, SMOKE_RESTARTS, changes
+from asla_agents.experiments import EXPERIMENTS, SMOKE_RESTARTS, changed
 from asla_agents.figures import NAMES
 from asla_agents.study import Study
 
@@ -44,15 +45,15 @@ def job_of(
     ValueError
         If it is neither, or the file is wrong.
     """
-    changed = changes(evaluator, episodes, smoke, to_the_end)
+    wanted: dict[str, Any] = {"evaluator": evaluator, "episodes": episodes, "smoke": smoke, "to_the_end": to_the_end}
     if spec in EXPERIMENTS:
         experiment = EXPERIMENTS[spec]
         restarts = SMOKE_RESTARTS if smoke else experiment.restarts
-        return Job(experiment.study.changed(**changed), rows_path(spec), restarts)
+        return Job(changed(experiment.study, **wanted), rows_path(spec), restarts)
     if spec in NAMES:
         raise ValueError(f"`spec` is {spec!r}, which needs no search: `asla plot {spec}`")
     path = Path(spec)
     if not path.is_file():
         raise ValueError(f"`spec` is {spec!r} but must be a JSON file or one of {', '.join(EXPERIMENTS)}")
     study = Study.model_validate_json(path.read_text(encoding="utf-8"))
-    return Job(study.changed(**changed), path.with_suffix(".rows.jsonl"), SMOKE_RESTARTS if smoke else _RESTARTS)
+    return Job(changed(study, **wanted), path.with_suffix(".rows.jsonl"), SMOKE_RESTARTS if smoke else _RESTARTS)

@@ -119,7 +119,8 @@ def missing_restarts(study: Study, path: Path, restarts: int) -> list[tuple[str,
 
 def key_of(config: SearchConfig) -> str:
     """Digest of all settings but the seed."""
-    text = json.dumps(config.model_dump(mode="json", exclude={"seed"}), sort_keys=True)
+    exclude = {"seed"} if config.pretrained else {"seed", "pretrained"}
+    text = json.dumps(config.model_dump(mode="json", exclude=exclude), sort_keys=True)
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 

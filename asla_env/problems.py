@@ -56,10 +56,10 @@ def grain_boundary(hydrogen_terminated: bool = False) -> Problem:
     take every cell as periodic. The 28 atoms of the template keep the positions of a relaxed boundary, off the pixels.
 
     In the wanted structure one pentagon and one heptagon a period join the sheets. The reference is the best such
-    structure known on the grid by GFN1-xTB, not the relaxed one 3.2 eV below, so that the strain due to the pixels
-    cancels. Moving the pair of rings by one rotated bond costs 2.6 (GFN1-xTB, with or without hydrogens) or 3.0 eV
-    (XWCH) and is the cheapest other structure known; the window is 2.0 eV. Of the 80 ways to move one atom by a pixel
-    along an axis, which leave the bonds as they are, 64 (GFN1-xTB) or 55 (XWCH) stay within it.
+    structure known on the grid by GFN1-xTB with hydrogens, not the relaxed one 3.2 eV below, so that the strain due to
+    the pixels cancels. Moving the pair of rings by one rotated bond costs 2.6 (GFN1-xTB, with or without hydrogens) or
+    3.0 eV (XWCH) and is the cheapest other structure known; the window is 2.0 eV. Of the 80 ways to move one atom by a
+    pixel along an axis, which leave the bonds as they are, 64 (GFN1-xTB) or 55 (XWCH) stay within it.
 
     Parameters
     ----------

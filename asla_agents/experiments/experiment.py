@@ -54,6 +54,26 @@ def changes(
     return (_SMOKE if smoke else {}) | {name: value for name, value in wanted.items() if value is not None}
 
 
+def changed(study: Study, **wanted: Any) -> Study:
+    """Change settings of a study, and in a smoke run those of the searches that come first too.
+
+    Parameters
+    ----------
+    study
+        As it is described.
+    wanted
+        As for `changes`.
+    """
+    study = study.changed(**changes(**wanted))
+    if not wanted.get("smoke"):
+        return study
+    arms = {
+        arm: own | ({"pretrained": own["pretrained"] | _SMOKE} if "pretrained" in own else {})
+        for arm, own in study.arms.items()
+    }
+    return study.model_copy(update={"arms": arms})
+
+
 def gaussian(width_over_spacing: float | list[float], **kwargs: Any) -> dict[str, Any]:
     """Settings of an arm whose atoms are Gaussians."""
     return {"representation": "gaussian", "representation_kwargs": {"width_over_spacing": width_over_spacing, **kwargs}}

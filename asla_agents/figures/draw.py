@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from asla_agents.experiments import EXPERIMENTS, Experiment, changes, generalisation
+from asla_agents.experiments import EXPERIMENTS, Experiment, changed, generalisation
 from asla_agents.figures import curves, kernels, learned, unseen, widths
 from asla_agents.figures.style import at_print_size
 from asla_agents.study import Row, Study
@@ -89,5 +89,5 @@ def figure(name: str, rows: Sequence[Row] = (), evaluator: str | None = None, sm
     if name not in EXPERIMENTS:
         raise ValueError(f"`name` is {name!r} but must be one of {', '.join(NAMES)}")
     experiment = EXPERIMENTS[name]
-    study = experiment.study.changed(**changes(evaluator, smoke=smoke))
+    study = changed(experiment.study, evaluator=evaluator, smoke=smoke)
     return _OTHER_THAN_CURVES.get(name, curves.alone)(experiment, study, rows)

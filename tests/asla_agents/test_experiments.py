@@ -10,7 +10,7 @@ import pytest
 
 from asla_agents import study as study_module
 from asla_agents.callbacks import read_rows
-from asla_agents.experiments import EXPERIMENTS, changes, generalisation
+from asla_agents.experiments import EXPERIMENTS, changed, changes, generalisation
 from asla_agents.study import missing_restarts, rows_of
 from asla_env.problems import graphene
 
@@ -22,7 +22,7 @@ CHEAP = {name: None if "ASLA-Naphthalene" in e.study.settings["env_id"] else "xw
 def smoke_rows(name):
     """Study of a figure's smoke run and its rows, of one restart, in this process."""
     experiment = EXPERIMENTS[name]
-    study = experiment.study.changed(**changes(CHEAP[experiment.name], smoke=True))
+    study = changed(experiment.study, evaluator=CHEAP[experiment.name], smoke=True)
     restarts = missing_restarts(study, Path("no-such-file"), restarts=1)
     queue = Queue()
     for group in study_module._groups(restarts, workers=1, members=32):
