@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
-from asla_agents.experiments import SMOKE_RESTARTS, generalisation
+from asla_agents.experiments import MEASUREMENTS
 from asla_agents.figures import figure, learning_curve, markdown
 from asla_agents.imagination import ImaginationSettings
-from asla_agents.jobs import job_of, rows_path
+from asla_agents.jobs import job_of, measure, rows_path
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.run_directory import RunDirectory
 from asla_agents.study import Row, Study, curve_data, missing_restarts, rows_of, run_study
@@ -150,10 +150,9 @@ def study_command(
 ) -> None:
     """Compare settings over many restarts; what is in the file of rows already is not run again."""
     try:
-        if spec == generalisation.NAME:
-            if evaluator is not None or episodes is not None or to_the_end:
-                raise ValueError(f"`spec` is {spec!r}, which has neither calculator nor episodes")
-            _watch_networks(rows or rows_path(spec), restarts, smoke)
+        if spec in MEASUREMENTS:
+            for line in measure(spec, rows or rows_path(spec), restarts, evaluator, episodes, smoke):
+                Console(markup=False).print(line)
             return
         job = job_of(spec, evaluator, episodes, smoke, to_the_end)
         path, n = rows or job.rows, job.restarts if restarts is None else restarts
@@ -264,13 +263,6 @@ def _watch_study(study: Study, path: Path, restarts: int, **how: Any) -> None:
             half = median_episode(found_at, episodes)
             known = f"half by {half:g}" if np.isfinite(half) else "not half yet"
             bar.set_postfix_str(f"{row['arm']}: {np.isfinite(found_at).sum()} of {len(found_at)} found, {known}")
-
-
-def _watch_networks(path: Path, restarts: int | None, smoke: bool) -> None:
-    """Run what is missing of the test of Fig. 3, and print each error as it comes."""
-    advised = SMOKE_RESTARTS if smoke else generalisation.RESTARTS
-    for row in generalisation.run(path, advised if restarts is None else restarts):
-        Console(markup=False).print(f"{row['arm']}, seed {row['seed']}: error {row['unseen_error']} at sites not seen")
 
 
 def _report_study(study: Study, rows: list[Row], restarts: int) -> None:

@@ -1,11 +1,13 @@
 """What a study on the command line is: a figure by its name, or a file."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asla_agents.experiments import EXPERIMENTS, SMOKE_RESTARTS, changed
+from asla_agents.experiments import EXPERIMENTS, MEASUREMENTS, SMOKE_RESTARTS, changed, generalisation, phases
 from asla_agents.figures import NAMES
+from asla_agents.figures.phases import median_seconds
 from asla_agents.study import Study
 
 _RESTARTS = 10  # of a file, which advises none
@@ -54,6 +56,47 @@ def job_of(
         raise ValueError(f"`spec` is {spec!r}, which needs no search: `asla plot {spec}`")
     path = Path(spec)
     if not path.is_file():
-        raise ValueError(f"`spec` is {spec!r} but must be a JSON file or one of {', '.join(EXPERIMENTS)}")
+        known = ", ".join((*EXPERIMENTS, *MEASUREMENTS))
+        raise ValueError(f"`spec` is {spec!r} but must be a JSON file or one of {known}")
     study = Study.model_validate_json(path.read_text(encoding="utf-8"))
     return Job(changed(study, **wanted), path.with_suffix(".rows.jsonl"), SMOKE_RESTARTS if smoke else _RESTARTS)
+
+
+def measure(
+    name: str,
+    path: Path,
+    restarts: int | None = None,
+    evaluator: str | None = None,
+    episodes: int | None = None,
+    smoke: bool = False,
+) -> Iterator[str]:
+    """Run what is missing of a figure whose rows are not those of searches; a line is said of each row as it comes.
+
+    Parameters
+    ----------
+    name
+        One of `MEASUREMENTS`.
+    path
+        File of rows.
+    restarts
+        Networks or agents of each arm; None: as advised.
+    evaluator, episodes, smoke
+        As for `changes`.
+
+    Raises
+    ------
+    ValueError
+        If a number is not at least 1, or there is a calculator where none is needed.
+    """
+    if name == phases.NAME:
+        n = SMOKE_RESTARTS if smoke else phases.RESTARTS
+        for row in phases.run(path, n if restarts is None else restarts, evaluator, episodes, smoke):
+            seconds = median_seconds(phases.seconds_of([row], row["arm"]))
+            told = ", ".join(f"{phase} {s:.3f} s" for phase, s in zip(phases.PHASES, seconds, strict=True))
+            yield f"{row['arm']}, seed {row['seed']}: {told}"
+        return
+    if evaluator is not None or episodes is not None:
+        raise ValueError(f"`spec` is {name!r}, which has neither calculator nor episodes")
+    n = SMOKE_RESTARTS if smoke else generalisation.RESTARTS
+    for row in generalisation.run(path, n if restarts is None else restarts):
+        yield f"{row['arm']}, seed {row['seed']}: error {row['unseen_error']} at sites not seen"

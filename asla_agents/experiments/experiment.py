@@ -14,7 +14,7 @@ ONE_HOT: dict[str, Any] = {"representation": "one-hot"}
 AGR: dict[str, Any] = {"representation": "agr"}
 
 SMOKE_RESTARTS = 2
-_SMOKE: dict[str, Any] = {"episodes": 3, "batch_size": 4, "gradient_steps": 1, "warmup_episodes": 1}
+SMOKE: dict[str, Any] = {"episodes": 3, "batch_size": 4, "gradient_steps": 1, "warmup_episodes": 1}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def changes(
         grid comes.
     """
     wanted = {"evaluator": evaluator, "episodes": episodes, "stop_on_success": False if to_the_end else None}
-    return (_SMOKE if smoke else {}) | {name: value for name, value in wanted.items() if value is not None}
+    return (SMOKE if smoke else {}) | {name: value for name, value in wanted.items() if value is not None}
 
 
 def changed(study: Study, **wanted: Any) -> Study:
@@ -68,7 +68,7 @@ def changed(study: Study, **wanted: Any) -> Study:
     if not wanted.get("smoke"):
         return study
     arms = {
-        arm: own | ({"pretrained": own["pretrained"] | _SMOKE} if "pretrained" in own else {})
+        arm: own | ({"pretrained": own["pretrained"] | SMOKE} if "pretrained" in own else {})
         for arm, own in study.arms.items()
     }
     return study.model_copy(update={"arms": arms})

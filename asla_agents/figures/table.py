@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asla_agents.callbacks import read_rows
-from asla_agents.experiments import EXPERIMENTS, Experiment, generalisation
+from asla_agents.experiments import EXPERIMENTS, Experiment, generalisation, phases
 from asla_agents.figures.curves import n50_text
 from asla_agents.figures.draw import DRAWINGS, NAMES
+from asla_agents.figures.phases import median_seconds
 from asla_agents.study import Row, curve_data, rows_of
 from asla_agents.success import n50
 from asla_env import calculators
@@ -37,8 +38,8 @@ def _claim(name: str) -> str:
     """What the paper shows."""
     if name in DRAWINGS:
         return DRAWINGS[name].claim
-    if name == generalisation.NAME:
-        return generalisation.CLAIM
+    if name in _CLAIMS:
+        return _CLAIMS[name]
     experiment = EXPERIMENTS[name]
     if name in _ARM_OF:
         return f"The coefficients of {list(experiment.study.arms)[_ARM_OF[name]]}, see {experiment.name}."
@@ -49,8 +50,8 @@ def _ours(name: str, directory: Path) -> str:
     """What our rows say, a line for each arm with each calculator that has rows."""
     if name in DRAWINGS:
         return "computed as it is drawn"
-    if name == generalisation.NAME:
-        return "<br>".join(_errors(read_rows(directory / f"{name}.jsonl"))) or NO_ROWS
+    if name in _MEASURED:
+        return "<br>".join(_MEASURED[name](read_rows(directory / f"{name}.jsonl"))) or NO_ROWS
     experiment = EXPERIMENTS[name]
     rows, lines = read_rows(directory / f"{experiment.name}.jsonl"), []
     for evaluator in calculators.names():
@@ -70,6 +71,20 @@ def _errors(rows: Sequence[Row]) -> list[str]:
         errors = [row["unseen_error"] for row in rows if row["arm"] == arm]
         if errors:
             lines.append(f"{arm}: error {_mean(errors)} at sites not seen (1 is Q = 0), n = {len(errors)}")
+    return lines
+
+
+def _phases(rows: Sequence[Row]) -> list[str]:
+    """Median seconds of each phase, of each arm with each calculator."""
+    lines = []
+    for evaluator in dict.fromkeys(row["evaluator"] for row in rows):
+        for arm in phases.ARMS:
+            times = phases.seconds_of(phases.rows_of(rows, evaluator), arm)
+            if len(times):
+                seconds = ", ".join(f"{s:.2f}" for s in median_seconds(times))
+                evaluation = median_seconds(times)[1] / median_seconds(times).sum()
+                told = f"{seconds} s, evaluation {evaluation:.0%}, medians, n = {len(times)}"
+                lines.append(f"{evaluator}, {arm}: {told}")
     return lines
 
 
@@ -111,6 +126,8 @@ def _mean(values: Sequence[float] | NDArray[np.float64]) -> str:
     return f"{np.mean(values):.2f} ± {np.std(values):.2f}"
 
 
+_CLAIMS = {generalisation.NAME: generalisation.CLAIM, phases.NAME: phases.CLAIM}
+_MEASURED: dict[str, Callable[[Sequence[Row]], list[str]]] = {generalisation.NAME: _errors, phases.NAME: _phases}
 _SAYS: dict[str, Callable[[Experiment, str, Sequence[Row]], str]] = {
     **dict.fromkeys(_ARM_OF, _coefficients),
     "trainable-width": _widths,

@@ -10,7 +10,7 @@ import pytest
 
 from asla_agents import study as study_module
 from asla_agents.callbacks import read_rows
-from asla_agents.experiments import EXPERIMENTS, changed, changes, generalisation
+from asla_agents.experiments import EXPERIMENTS, changed, changes, generalisation, phases
 from asla_agents.study import missing_restarts, rows_of
 from asla_env.problems import graphene
 
@@ -114,3 +114,26 @@ def test_networks_that_have_rows_are_not_trained_again(tmp_path):
 def test_a_number_of_networks_below_one_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`restarts` is 0 but must be at least 1"):
         list(generalisation.run(tmp_path / "rows.jsonl", 0))
+
+
+# Table I
+
+
+def test_the_phases_of_an_episode_are_timed_and_not_timed_again(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = list(phases.run(path, 1, smoke=True, episodes=2))
+    assert rows == read_rows(path)
+    assert [(row["arm"], row["evaluator"]) for row in rows] == [(arm, "gfn1-xtb") for arm in phases.ARMS]
+    for arm in phases.ARMS:
+        seconds = phases.seconds_of(rows, arm)
+        assert seconds.shape == (2, 3, 2)
+        assert np.all(seconds[..., 0] > 0)
+        assert np.all(seconds[:, :, 1] <= seconds[:, :, 0] + 0.05)  # one thread: no more than the clock
+    assert list(phases.run(path, 1, smoke=True, episodes=2)) == []
+    assert phases.rows_of(rows) == []
+
+
+def test_the_phases_of_the_paper_have_its_percentages():
+    for arm, percent in zip(phases.ARMS, ((5.6, 72.3, 22.1), (6.4, 69.0, 24.6)), strict=True):
+        seconds = np.array(phases.PAPER[arm])
+        np.testing.assert_allclose(100 * seconds / seconds.sum(), percent, atol=0.05)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from asla_agents import cli
 from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
-from asla_agents.experiments import EXPERIMENTS, generalisation
+from asla_agents.experiments import EXPERIMENTS, MEASUREMENTS, generalisation, phases
 from asla_agents.figures import NAMES, figure, learning_curve, markdown
 from asla_agents.figures.curves import n50_text
 from asla_agents.figures.draw import DRAWINGS
@@ -22,7 +22,7 @@ from asla_agents.training import search
 
 ROOT = Path(__file__).parents[2]
 PAPER = [f"fig{n}" for n in ("2a", "2b", "3", "4", "5", *(f"6{x}" for x in "abcde"), "7", *(f"8{x}" for x in "abcde"))]
-PAPER += ["fig9", "fig10", "fig11a", "fig11b", "fig12"]
+PAPER += ["fig9", "fig10", "fig11a", "fig11b", "fig12", "table1"]
 BEYOND = ["species-agr", "species-widths", "trainable-width", "transfer"]
 
 
@@ -49,7 +49,14 @@ def rows_for(name):
         return []
     if name == generalisation.NAME:
         return [{"arm": arm, "seed": 0, "unseen_error": 0.5} for arm in generalisation.ARMS]
+    if name == phases.NAME:
+        return [made_up_times(arm, 0) for arm in phases.ARMS]
     return made_up_rows(name)
+
+
+def made_up_times(arm, seed, evaluator="gpaw", **more):
+    seconds = [[[0.1, 0], [8.0 + i, 0], [0.9, 0]] for i in range(3)]
+    return {"arm": arm, "seed": seed, "evaluator": evaluator, "smoke": False, "seconds": seconds} | more
 
 
 def test_every_figure_of_the_paper_has_a_name_and_they_are_in_order():
@@ -66,7 +73,7 @@ def test_every_figure_can_be_drawn_and_leaves_the_settings_of_matplotlib_alone(n
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in DRAWINGS])
 def test_without_rows_of_its_own_a_figure_says_what_to_run(name):
-    others = [] if name == generalisation.NAME else made_up_rows("species-widths" if name == "fig4" else "fig4")
+    others = [] if name in MEASUREMENTS else made_up_rows("species-widths" if name == "fig4" else "fig4")
     with pytest.raises(ValueError, match=f"`rows` holds none of .*: run `asla study {name[:4]}"):
         figure(name, others)
 
@@ -142,6 +149,26 @@ def test_an_n50_that_was_not_reached_is_an_open_triangle_at_the_end():
     assert first.get_markerfacecolor() == "white"
 
 
+def test_the_bars_of_table_1_are_the_paper_and_medians_of_ours_one_after_another():
+    axes = figure("table1", [made_up_times("one-hot", 0)]).axes[0]
+    widths = [bar.get_width() for bar in axes.patches]
+    np.testing.assert_allclose(widths[:6], [0.81, 10.39, 3.17, 0.1, 9.0, 0.9])
+    np.testing.assert_allclose(axes.patches[5].get_x(), 9.1)
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[0] == "0.81 s (5.6%),  10.39 s (72.3%),  3.17 s (22.1%)"  # as the paper prints it
+    assert texts[1] == "0.10 s (1.0%),  9.00 s (90.0%),  0.90 s (9.0%)"
+    assert texts[3] == "no rows"
+    assert [text.get_text() for text in axes.get_yticklabels()][1] == "one-hot\nours, n = 3"
+
+
+def test_times_of_smoke_runs_and_other_calculators_are_drawn_on_demand_only():
+    rows = [made_up_times("one-hot", 0), made_up_times("one-hot", 0, "gfn1-xtb", smoke=True)]
+    assert "ours with gpaw" in figure("table1", rows).axes[0].get_title()
+    assert "ours with gfn1-xtb" in figure("table1", rows, smoke=True).axes[0].get_title()
+    with pytest.raises(ValueError, match="`rows` holds none of table1"):
+        figure("table1", rows, "gfn1-xtb")
+
+
 # The table
 
 
@@ -156,7 +183,10 @@ def test_the_table_gives_ours_beside_the_paper(tmp_path):
     for name in ("fig2a", "fig6b", "trainable-width"):
         rows = made_up_rows(name) + made_up_rows(name, "xwch", found=(7, 8, 9))
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    times = [made_up_times("one-hot", 0), made_up_times("one-hot", 1), made_up_times("one-hot", 0, "gfn1-xtb")]
+    (tmp_path / "table1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in times))
     lines = {line.split(" | ")[0][2:]: line for line in markdown(tmp_path).splitlines()}
+    assert "gpaw, one-hot: 0.10, 9.00, 0.90 s, evaluation 90%, medians, n = 6<br>gfn1-xtb, one-hot" in lines["table1"]
     assert "gfn1-xtb, one-hot: n50 300 (100 to > 1500), 2 of 3 found; paper 750<br>" in lines["fig2a"]
     assert "xwch, one-hot: n50 8 (7 to 9), 3 of 3 found; paper 750<br>" in lines["fig2a"]
     assert "gfn1-xtb, β₁ = 0.01: largest mean c_i is that of λ_4, 0.09 ± 0.00, n = 3" in lines["fig6d"]
@@ -228,6 +258,10 @@ def test_the_table_is_printed(tmp_path):
         (["study", "fig2a", "--restarts", "0"], "`restarts` is 0 but must be at least 1"),
         (["study", "fig3", "--restarts", "0"], "`restarts` is 0 but must be at least 1"),
         (["study", "fig3", "--evaluator", "xwch"], "`spec` is 'fig3', which has neither calculator nor episodes"),
+        (["study", "table1", "--evaluator", "dft"], "`evaluator` is 'dft'"),
+        (["study", "table1", "--episodes", "0"], "`episodes` is 0 but must be at least 1"),
+        (["study", "table1", "--restarts", "0"], "`restarts` is 0 but must be at least 1"),
+        (["plot", "table1"], "`rows` holds none of table1 with these settings: run `asla study table1`"),
         (["plot", "fig99"], "`name` is 'fig99' but must be one of fig2a, "),
         (["plot", "fig2a"], "`rows` holds none of fig2a with these settings: run `asla study fig2a`"),
         (["plot", "."], "`directory` is . but must hold the results of a search"),
