@@ -30,6 +30,7 @@ from asla_env.worker_process import end_with_parent
 MEMBERS = 32  # of an ensemble
 EXACT_WINDOW = 0.01  # eV above the best structure known on the grid
 Row = dict[str, Any]
+_Group = list[tuple[str, SearchConfig]]  # arm and settings of restarts
 
 
 class Study(BaseModel):
@@ -73,7 +74,7 @@ def run_study(
     restarts
         Restarts of each arm, from seed 0 on.
     workers
-        Processes, of one thread each.
+        Processes, of one thread each; of one worker it is this process.
     device
         Where the networks are.
     members
@@ -99,15 +100,12 @@ def run_study(
     path.parent.mkdir(parents=True, exist_ok=True)
     _mend(path)
     with path.open("a", encoding="utf-8") as file:
-        for message in _messages(groups, workers, device, energy_workers):
-            if isinstance(message, int):
-                if on_episodes is not None:
-                    on_episodes(message)
-                continue
-            file.write(json.dumps(message) + "\n")
+        run = _run_here if workers == 1 else _run_there
+        for row in run(groups, workers, device, energy_workers, on_episodes or (lambda _: None)):
+            file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
-            yield message
+            yield row
 
 
 def missing_restarts(study: Study, path: Path, restarts: int) -> list[tuple[str, SearchConfig]]:
@@ -165,9 +163,7 @@ def _mend(path: Path) -> None:
             file.truncate(text.rfind(b"\n") + 1)
 
 
-def _groups(
-    restarts: list[tuple[str, SearchConfig]], workers: int, members: int
-) -> list[list[tuple[str, SearchConfig]]]:
+def _groups(restarts: _Group, workers: int, members: int) -> list[_Group]:
     """Restarts that may go together, in groups of even size, at least one for each worker."""
 
     def shared(restart: tuple[str, SearchConfig]) -> list[str]:
@@ -182,10 +178,23 @@ def _groups(
     return groups
 
 
-def _messages(
-    groups: list[list[tuple[str, SearchConfig]]], workers: int, device: str, energy_workers: int
-) -> Iterator[Row | int]:
-    """Run groups in processes of their own; rows, and numbers of episodes that ended, as they come."""
+def _run_here(
+    groups: list[_Group], _workers: int, device: str, energy_workers: int, on_episodes: Callable[[int], None]
+) -> Iterator[Row]:
+    """Run groups in this process, one after another."""
+    limits, threads = Limits().shared_by(energy_workers) if energy_workers else None, torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        for group in groups:
+            yield from _run_group(group, device, energy_workers, limits, on_episodes)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run_there(
+    groups: list[_Group], workers: int, device: str, energy_workers: int, on_episodes: Callable[[int], None]
+) -> Iterator[Row]:
+    """Run groups in processes of their own."""
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
     manager.start(end_with_parent)
@@ -193,7 +202,7 @@ def _messages(
     with manager, ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         queue = manager.Queue()
         running: set[Future[None]] = {
-            pool.submit(_run_group, group, device, energy_workers, limits, queue) for group in groups
+            pool.submit(_report_group, group, device, energy_workers, limits, queue) for group in groups
         }
         try:
             while running or not queue.empty():
@@ -201,7 +210,11 @@ def _messages(
                 for future in done:
                     future.result()  # raises what went wrong there
                 with suppress(Empty):
-                    yield queue.get(timeout=0.5)
+                    message = queue.get(timeout=0.5)
+                    if isinstance(message, int):
+                        on_episodes(message)
+                    else:
+                        yield message
         finally:
             processes = list((pool._processes or {}).values())  # which the pool forgets as it shuts down
             pool.shutdown(wait=False, cancel_futures=True)
@@ -209,16 +222,22 @@ def _messages(
                 process.terminate()
 
 
-def _run_group(
-    group: list[tuple[str, SearchConfig]], device: str, energy_workers: int, limits: Limits | None, queue: Any
-) -> None:
-    """Run an ensemble and hand over its rows, and how many episodes ended."""
+def _report_group(group: _Group, device: str, energy_workers: int, limits: Limits | None, queue: Any) -> None:
+    """Run an ensemble in a process of its own and hand over its rows, and how many episodes ended."""
     torch.set_num_threads(1)
+    for row in _run_group(group, device, energy_workers, limits, queue.put):
+        queue.put(row)
+
+
+def _run_group(
+    group: _Group, device: str, energy_workers: int, limits: Limits | None, on_episodes: Callable[[int], None]
+) -> Iterator[Row]:
+    """Run an ensemble."""
     with energy_executor(energy_workers, limits) as executor:
         ensemble = Ensemble([config for _, config in group], device, executor=executor)
         exact = _best_on_grid(group[0][1], executor) + EXACT_WINDOW
-        for result in ensemble.run(queue.put):
-            queue.put(_row(group[result.index][0], result, exact))
+        for result in ensemble.run(on_episodes):
+            yield _row(group[result.index][0], result, exact)
 
 
 def _best_on_grid(config: SearchConfig, executor: Executor | None) -> float:

@@ -1,6 +1,6 @@
 """An experiment: a study with the problems and representations of a figure, and what the paper says of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,10 @@ class Experiment:
     """Restarts of each arm that are advised."""
     paper_n50: Mapping[str, float] = field(default_factory=dict)
     """Episodes until half of the restarts know the structure, by arm, where the paper gives them."""
+    earlier: Sequence[tuple[str, str]] = ()
+    """Pairs of arms of which the first one finds the structure earlier, says the paper."""
+    alike: Sequence[tuple[str, str]] = ()
+    """Pairs of arms that do equally well, says the paper."""
 
 
 def changes(

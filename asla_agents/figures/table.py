@@ -1,4 +1,4 @@
-"""Every figure in one table: how to make it, what the paper shows, and what our rows say."""
+"""Every figure in one table: how to make it, what the paper shows, what our rows say, and whether that is the same."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from asla_agents.callbacks import read_rows
 from asla_agents.experiments import EXPERIMENTS, Experiment, generalisation, phases
+from asla_agents.figures.agreement import verdicts
 from asla_agents.figures.curves import n50_text
 from asla_agents.figures.draw import DRAWINGS, NAMES
 from asla_agents.figures.phases import median_seconds
@@ -61,6 +62,8 @@ def _ours(name: str, directory: Path) -> str:
             its_rows = rows_of(study, arm, rows)
             if its_rows:
                 lines.append(f"{evaluator}, {arm}: {_SAYS.get(name, _success)(experiment, arm, its_rows)}")
+        if name not in _SAYS:
+            lines += [f"{evaluator}, {verdict}" for verdict in verdicts(experiment, study, rows)]
     return "<br>".join(lines) or NO_ROWS
 
 

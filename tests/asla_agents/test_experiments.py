@@ -3,7 +3,6 @@
 import json
 from functools import cache
 from pathlib import Path
-from queue import Queue
 
 import numpy as np
 import pytest
@@ -24,11 +23,10 @@ def smoke_rows(name):
     experiment = EXPERIMENTS[name]
     study = changed(experiment.study, evaluator=CHEAP[experiment.name], smoke=True)
     restarts = missing_restarts(study, Path("no-such-file"), restarts=1)
-    queue = Queue()
+    rows = []
     for group in study_module._groups(restarts, workers=1, members=32):
-        study_module._run_group(group, "cpu", 0, None, queue)
-    messages = [queue.get() for _ in range(queue.qsize())]
-    return study, [json.loads(json.dumps(message)) for message in messages if isinstance(message, dict)]
+        rows += study_module._run_group(group, "cpu", 0, None, lambda _: None)
+    return study, [json.loads(json.dumps(row)) for row in rows]
 
 
 @pytest.mark.parametrize("name", DISTINCT)
@@ -61,6 +59,7 @@ def test_trained_widths_leave_their_start_a_little():
 def test_the_numbers_of_the_paper_belong_to_arms(name):
     experiment = EXPERIMENTS[name]
     assert set(experiment.paper_n50) <= set(experiment.study.arms)
+    assert {arm for pair in (*experiment.earlier, *experiment.alike) for arm in pair} <= set(experiment.study.arms)
     assert experiment.restarts >= 1
     for arm in experiment.study.arms:
         assert experiment.study.config(arm, 0).episodes >= max(experiment.paper_n50.values(), default=1)

@@ -14,6 +14,7 @@ from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
 from asla_agents.experiments import EXPERIMENTS, MEASUREMENTS, generalisation, phases
 from asla_agents.figures import NAMES, figure, learning_curve, markdown
+from asla_agents.figures.agreement import mean_episodes, verdicts
 from asla_agents.figures.curves import n50_text
 from asla_agents.figures.draw import DRAWINGS
 from asla_agents.study import key_of
@@ -206,6 +207,55 @@ def test_the_table_tells_how_often_the_best_structure_on_the_grid_was_found(tmp_
     del stopped[0]["exact_at"]
     assert "best on grid: 1 of 2" in line(*stopped)
     assert line(*made_up_rows("fig2a")).endswith("2 of 3 found; paper 750")
+
+
+def rows_of_two_arms(name, found):
+    """Rows of the two arms of a figure, made up from when they were found."""
+    rows = []
+    for arm, at in zip(EXPERIMENTS[name].study.arms, found, strict=True):
+        rows += [row for row in made_up_rows(name, found=at) if row["arm"] == arm]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        ((range(700, 720), range(300, 320)), "as in the paper (p = 9e-12)"),
+        ((range(300, 320), range(700, 720)), "the other way round (p = 9e-12)"),
+        ((range(300, 320), range(300, 320)), "not told apart (p = 1)"),
+        (([None] * 5, [None] * 5), "not told apart (p = 1)"),
+    ],
+)
+def test_a_comparison_of_the_paper_is_judged_by_the_log_rank_test(found, verdict):
+    experiment = EXPERIMENTS["fig12"]
+    (said,) = verdicts(experiment, experiment.study, rows_of_two_arms("fig12", found))
+    assert said == f"Gaussian, λ = Δ before one-hot: {verdict}"
+
+
+def test_arms_that_the_paper_finds_alike_may_be_told_apart():
+    experiment = EXPERIMENTS["fig6b"]
+    said = verdicts(experiment, experiment.study, made_up_rows("fig6b"))
+    assert said[0] == "β₁ = 0.01 like β₁ = 0: not told apart, as in the paper (p = 1)"
+    late = [row | {"found_at": 900, "episodes": 1000} for row in made_up_rows("fig6b") if row["arm"] == "β₁ = 0.01"]
+    early = [row | {"found_at": 5} for row in made_up_rows("fig6b") if row["arm"] == "β₁ = 0"]
+    (said,) = verdicts(experiment, experiment.study, early + late)
+    assert said.startswith("β₁ = 0.01 like β₁ = 0: told apart (p = 0.0")
+
+
+def test_comparisons_need_rows_of_both_arms():
+    experiment = EXPERIMENTS["fig2a"]
+    rows = [row for row in made_up_rows("fig2a") if row["arm"] == "one-hot"]
+    assert verdicts(experiment, experiment.study, rows) == []
+
+
+def test_the_mean_until_success_counts_the_end_for_those_without_one():
+    assert mean_episodes([10.0, 30.0, np.nan, 90.0], [10, 30, 100, 90], 50) == (10 + 30 + 50 + 50) / 4
+
+
+def test_the_table_says_what_agrees_with_the_paper(tmp_path):
+    rows = rows_of_two_arms("fig7", (range(4400, 4420), range(2200, 2220)))
+    (tmp_path / "fig7.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "<br>xwch, AGR before one-hot: as in the paper (p = " in markdown(tmp_path)
 
 
 def test_the_table_of_the_docs_is_what_the_rows_say():
