@@ -138,9 +138,11 @@ def test_bars_are_mean_coefficients_in_two_colours():
 
 def test_one_hot_stands_at_width_zero_beside_all_widths():
     axes = figure("fig2b", made_up_rows("fig2b")).axes[0]
-    points = [line for line in axes.lines if line.get_marker() == "o"]
+    points = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
     assert [line.get_xdata()[0] for line in points] == [0, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5]
     assert {line.get_ydata()[0] for line in points} == {300}
+    paper = [line for line in axes.lines if line.get_marker() == "x" and len(line.get_xdata())]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in paper] == [(0, 750), (1.25, 500)]
 
 
 def test_an_n50_that_was_not_reached_is_an_open_triangle_at_the_end():
