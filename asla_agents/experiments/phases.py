@@ -4,7 +4,6 @@ Building is all that is neither evaluation nor training. Seconds are those of th
 core, which other programs on the machine lengthen less.
 """
 
-import json
 import os
 import platform
 import time
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
-from asla_agents.experiments.experiment import NAPHTHALENE, ONE_HOT, SMOKE, gaussian
+from asla_agents.experiments.experiment import NAPHTHALENE, ONE_HOT, SMOKE, gaussian, kept
 from asla_agents.study import Row
 from asla_agents.training import make_env, make_model
 
@@ -71,14 +70,10 @@ def run(
     settings = {**NAPHTHALENE, **(SMOKE if smoke else {}), "evaluator": evaluator_of(evaluator, smoke)}
     settings["warmup_episodes"] = _WARMUP
     there = {(row["arm"], row["seed"]) for row in rows_of(read_rows(path), evaluator, smoke)}
-    path.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(restarts):
         for arm, own in ARMS.items():
             if (arm, seed) not in there:
-                row = _row(arm, SearchConfig(**{**settings, **own, "seed": seed}), episodes, smoke)
-                with path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
-                yield row
+                yield kept(_row(arm, SearchConfig(**{**settings, **own, "seed": seed}), episodes, smoke), path)
 
 
 def rows_of(rows: Sequence[Row], evaluator: str | None = None, smoke: bool = False) -> list[Row]:

@@ -1,16 +1,21 @@
 """What J. Chem. Phys. 153, 044107 says about its studies: what is compared, how often, and how success is told."""
 
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import mannwhitneyu
 
+from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
-from asla_agents.experiments import EXPERIMENTS, phases
+from asla_agents.experiments import EXPERIMENTS, generalisation, phases
 from asla_agents.success import n50, success_curve
 from asla_agents.training import make_env, make_model
 from asla_env import calculators, problems
 from asla_env.gpaw_calculator import gpaw
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 def settings_of(name, arm):
@@ -59,6 +64,16 @@ def test_energies_may_be_those_of_dftb_plus():
     """'density functional tight-binding (DFTB) using the DFTB+ program'."""
     assert "dftb+" in calculators.names()
     assert EXPERIMENTS["fig2a"].study.changed(evaluator="dftb+").config("one-hot", 0).evaluator == "dftb+"
+
+
+def test_over_many_networks_gaussians_generalise_better_than_one_hot():
+    """Fig. 3: 'using a Gaussian representation, the agent appears to generalize better', by the committed rows."""
+    rows = read_rows(RESULTS / "fig3.jsonl")
+    errors = {arm: [row["unseen_error"] for row in rows if row["arm"] == arm] for arm in generalisation.ARMS}
+    one_hot, gaussian = errors.values()
+    assert len(one_hot) == len(gaussian) >= 20
+    assert np.median(gaussian) < 0.5 * np.median(one_hot)
+    assert mannwhitneyu(gaussian, one_hot, alternative="less").pvalue < 0.001
 
 
 # Section IV, Fig. 4
@@ -152,6 +167,15 @@ def test_building_and_training_are_a_quarter_to_a_third_of_an_episode_in_table_1
     """'the building and training phases taking up only 25%-30% of the time' (27.7 % and 31.0 % by Table I)."""
     for building, evaluation, training in phases.PAPER.values():
         assert 0.25 < (building + training) / (building + evaluation + training) < 0.311
+
+
+def test_the_additional_convolution_costs_next_to_nothing_beside_an_energy():
+    """Table I: 'additional time ... is negligible compared to the time of a DFT calculation', by the committed rows."""
+    rows = phases.rows_of(read_rows(RESULTS / "table1.jsonl"))
+    one_hot, gaussian = (np.median(phases.seconds_of(rows, arm)[..., 1], axis=0) for arm in phases.ARMS)  # on the core
+    building, evaluation, training = gaussian - one_hot
+    assert building + training < 0.05 * gaussian[1]
+    assert evaluation < 0.1 * gaussian[1]
 
 
 def test_widths_of_their_own_and_agr_for_each_species_are_studies():
