@@ -10,6 +10,7 @@ import pytest
 from asla_agents import study as study_module
 from asla_agents.callbacks import read_rows
 from asla_agents.experiments import EXPERIMENTS, changed, changes, generalisation, phases
+from asla_agents.jobs import job_of
 from asla_agents.study import missing_restarts, rows_of
 from asla_env.problems import graphene
 
@@ -70,6 +71,13 @@ def test_what_is_not_changed_stays_as_it_is():
     assert changes("xwch", 5) == {"evaluator": "xwch", "episodes": 5}
     assert changes(episodes=7, smoke=True)["episodes"] == 7
     assert changes(to_the_end=True) == {"stop_on_success": False}
+
+
+def test_a_study_to_the_end_does_not_stop_at_a_success_and_a_smoke_run_trains_little_before_too():
+    assert job_of("fig2a").study.config("one-hot", 0).stop_on_success
+    assert not job_of("fig2a", to_the_end=True).study.config("one-hot", 0).stop_on_success
+    before = job_of("transfer", smoke=True).study.config("from graphene", 0).before()
+    assert (before.env_id, before.episodes, before.batch_size) == ("ASLA-Graphene-v0", 3, 4)
 
 
 # Fig. 3
