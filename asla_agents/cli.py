@@ -130,7 +130,8 @@ def resume_command(
 @app.command("study")
 def study_command(
     spec: Annotated[
-        str, typer.Argument(help="A figure, such as fig2a, or a JSON file of `settings` and `arms`; see the README.")
+        str,
+        typer.Argument(help="A figure, such as fig2a, or a JSON file of `settings` and `arms`: docs/studies.md."),
     ],
     restarts: Annotated[
         int | None, typer.Option(help="Restarts of each arm, from seed 0 on; by default 10, of a figure as it advises.")

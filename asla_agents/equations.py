@@ -37,7 +37,7 @@ def gaussian_expansion(r: Tensor, coefficients: Tensor, widths: Tensor) -> Tenso
     Returns
     -------
     Tensor
-        Shape (..., *r.shape).
+        Shape ``(..., *r.shape)``.
     """
     kernel: Tensor = torch.tensordot(coefficients, gaussian(r, _align(widths, r)), dims=1)
     return kernel
@@ -73,7 +73,7 @@ def displaced_expansion(r: Tensor, coefficients: Tensor, centers: Tensor, width:
     Returns
     -------
     Tensor
-        Shape (..., *r.shape).
+        Shape ``(..., *r.shape)``.
     """
     kernel: Tensor = torch.tensordot(coefficients, displaced_gaussian(r, width, _align(centers, r)), dims=1)
     return kernel

@@ -301,6 +301,7 @@ REPRESENTATIONS: dict[str, type[Representation]] = {
     "displaced": Displaced,
     "angular": Angular,
 }
+"""The classes by name."""
 
 
 def _rounded(values: Tensor) -> list[Any]:

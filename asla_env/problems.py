@@ -140,6 +140,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "grain-boundary": grain_boundary,
     "naphthalene": naphthalene,
 }
+"""What makes each problem, by name."""
 
 
 _REFERENCE_IS_ON_GRID = ("grain-boundary", "naphthalene")

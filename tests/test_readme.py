@@ -19,6 +19,6 @@ def test_the_python_of_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
     assert namespace["problem"].n_to_place == 10
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!http|#)(.*?)\)", _README.read_text(encoding="utf-8")))
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http|#)(.*?)(?:#[^)]*)?\)", _README.read_text(encoding="utf-8")))
 def test_the_links_of_readme_lead_somewhere(link):
     assert (_README.parent / link).exists()

@@ -66,22 +66,38 @@ def draw_curves(axes: Axes, experiment: Experiment, study: Study, rows: Sequence
     """
     colours = dict(zip(study.arms, COLOURS, strict=False))
     for arm, found_at, episodes in curves_of(experiment, study, rows):
-        curve, end = success_curve(found_at, episodes), max(episodes)
-        x = np.concatenate([[0], curve.episodes, [end]])
-        steps = [
-            np.concatenate([[0], y, y[-1:] if len(y) else [0]]) for y in (curve.probability, curve.low, curve.high)
-        ]
-        label = f"{arm}\nn = {len(found_at)}, n50 {n50_text(n50(found_at, episodes), end)}"
-        axes.step(x, 100 * steps[0], where="post", color=colours[arm], label=label)
-        axes.fill_between(x, 100 * steps[1], 100 * steps[2], step="post", color=colours[arm], alpha=0.15, linewidth=0)
+        draw_curve(axes, arm, found_at, episodes, colours[arm])
         if arm in experiment.paper_n50:
             axes.axvline(experiment.paper_n50[arm], color=colours[arm], linewidth=0.8, linestyle="--")
     if experiment.paper_n50:
         axes.plot([], [], color=GREY, linewidth=0.8, linestyle="--", label="n50 in the paper")
+    axes.figure.legend(loc="outside lower center", ncols=2, frameon=False)
+
+
+def draw_curve(axes: Axes, arm: str, found_at: Sequence[float], episodes: Sequence[int], colour: str) -> None:
+    """Draw the success curve of one arm with its 95 % band; how many restarts and their n50 stand in its label.
+
+    Parameters
+    ----------
+    axes
+        Where to draw; limits and labels are set.
+    arm
+        What the label calls it.
+    found_at, episodes
+        As for `asla_agents.success.success_curve`.
+    colour
+        Of curve and band.
+    """
+    curve, end = success_curve(found_at, episodes), max(episodes)
+    x = np.concatenate([[0], curve.episodes, [end]])
+    steps = [np.concatenate([[0], y, y[-1:] if len(y) else [0]]) for y in (curve.probability, curve.low, curve.high)]
+    label = f"{arm}\nn = {len(found_at)}, n50 {n50_text(n50(found_at, episodes), end)}"
+    axes.step(x, 100 * steps[0], where="post", color=colour, label=label)
+    axes.fill_between(x, 100 * steps[1], 100 * steps[2], step="post", color=colour, alpha=0.15, linewidth=0)
     axes.axhline(50, color=GREY, linewidth=0.5, zorder=0)
     axes.set(xlabel="episodes", ylabel="restarts that succeeded (%)", ylim=(0, 100))
+    axes.autoscale(axis="x")  # which the curve before has switched off
     axes.set_xlim(left=0)
-    axes.figure.legend(loc="outside lower center", ncols=2, frameon=False)
 
 
 def curves_of(experiment: Experiment, study: Study, rows: Sequence[Row]) -> list[tuple[str, list[float], list[int]]]:
