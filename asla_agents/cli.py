@@ -20,10 +20,10 @@ from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
 from asla_agents.config_page import settings_page
 from asla_agents.config_toml import to_toml
-from asla_agents.experiments import SMOKE_RESTARTS, generalisation
+from asla_agents.experiments import MEASUREMENTS
 from asla_agents.figures import figure, learning_curve
 from asla_agents.figures import markdown as markdown_table
-from asla_agents.jobs import job_of, rows_path, search_config
+from asla_agents.jobs import job_of, measure, rows_path, search_config
 from asla_agents.report import film_best, write_report
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.run_directory import RunDirectory
@@ -154,7 +154,9 @@ def resume_command(
 def study_command(
     spec: Annotated[
         str,
-        typer.Argument(help="A figure, such as fig2a, or a JSON or TOML file of `settings` and `arms`: docs/studies.md."),
+        typer.Argument(
+            help="A figure, such as fig2a, or a JSON or TOML file of `settings` and `arms`: docs/studies.md."
+        ),
     ],
     restarts: Annotated[
         int | None, typer.Option(help="Restarts of each arm, from seed 0 on; by default 10, of a figure as it advises.")
@@ -168,15 +170,17 @@ def study_command(
     evaluator: Annotated[str | None, typer.Option(help="Calculator instead of the figure's.")] = None,
     episodes: Annotated[int | None, typer.Option(help="Most episodes of a restart instead of the figure's.")] = None,
     smoke: Annotated[bool, typer.Option(help="Two restarts of three episodes, to see that a figure runs.")] = False,
+    to_the_end: Annotated[
+        bool, typer.Option("--to-the-end", help="Use all episodes, even after a success, to find the best on the grid.")
+    ] = False,
 ) -> None:
     """Compare settings over many restarts; what is in the file of rows already is not run again."""
     try:
-        if spec == generalisation.NAME:
-            if evaluator is not None or episodes is not None:
-                raise ValueError(f"`spec` is {spec!r}, which has neither calculator nor episodes")
-            _watch_networks(rows or rows_path(spec), restarts, smoke)
+        if spec in MEASUREMENTS:
+            for line in measure(spec, rows or rows_path(spec), restarts, evaluator, episodes, smoke):
+                Console(markup=False).print(line)
             return
-        job = job_of(spec, evaluator, episodes, smoke)
+        job = job_of(spec, evaluator, episodes, smoke, to_the_end)
         path, n = rows or job.rows, job.restarts if restarts is None else restarts
         _watch_study(job.study, path, n, workers=workers, device=device, energy_workers=energy_workers)
     except (ValueError, TypeError, OSError, ImportError) as error:
@@ -340,13 +344,6 @@ def _watch_study(study: Study, path: Path, restarts: int, **how: Any) -> None:
             half = median_episode(found_at, episodes)
             known = f"half by {half:g}" if np.isfinite(half) else "not half yet"
             bar.set_postfix_str(f"{row['arm']}: {np.isfinite(found_at).sum()} of {len(found_at)} found, {known}")
-
-
-def _watch_networks(path: Path, restarts: int | None, smoke: bool) -> None:
-    """Run what is missing of the test of Fig. 3, and print each error as it comes."""
-    advised = SMOKE_RESTARTS if smoke else generalisation.RESTARTS
-    for row in generalisation.run(path, advised if restarts is None else restarts):
-        Console(markup=False).print(f"{row['arm']}, seed {row['seed']}: error {row['unseen_error']} at sites not seen")
 
 
 def _report_study(study: Study, rows: list[Row], restarts: int) -> None:

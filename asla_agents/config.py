@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from asla_agents.exploration import Exploration
 from asla_agents.imagination import ImaginationSettings
@@ -68,6 +68,11 @@ class SearchConfig(BaseModel):
     """Whether and how builds are imagined, and judged by a local energy model, before one of them is paid for; not in
     the paper."""
 
+    pretrained: dict[str, Any] = {}
+    """Settings, where they differ from those of this search, of one that comes first and runs to its end, one build at
+    a time. This search begins with the network that built its best structure, and takes a random one only when it
+    starts afresh. Empty: random weights from the start."""
+
     @classmethod
     def load(cls, path: Path | str, **changes: Any) -> Self:
         """Read settings from a file.
@@ -115,6 +120,18 @@ class SearchConfig(BaseModel):
     @classmethod
     def _switch(cls, value: Any) -> Any:
         return value if not isinstance(value, bool) else ImaginationSettings() if value else None
+
+    def before(self) -> "SearchConfig | None":
+        """Settings of the search that comes first; None if there is none."""
+        if not self.pretrained:
+            return None
+        ours = self.model_dump(exclude={"pretrained", "stop_on_success", "builds_at_once"})
+        return SearchConfig(**(ours | self.pretrained))
+
+    @model_validator(mode="after")
+    def _possible_before(self) -> Self:
+        self.before()  # raises what is wrong with it
+        return self
 
     @field_validator("env_id")
     @classmethod

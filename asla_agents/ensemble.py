@@ -16,7 +16,7 @@ from asla_agents.config import SearchConfig
 from asla_agents.explorer import BestBuild, Explorer
 from asla_agents.imagination import Imagination
 from asla_agents.memory import release_free_memory
-from asla_agents.q_map import QMapPolicy, placement_loss
+from asla_agents.q_map import QMapPolicy, placement_loss, take_over
 from asla_agents.randomness import torch_seeded
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.stack import PolicyStack
@@ -25,7 +25,16 @@ from asla_env.env import AtomPlacementEnv
 from asla_env.evaluator import Evaluation
 from asla_env.vector import evaluate_together
 
-_SHARED = ("env_id", "evaluator", "representation", "network", "state_value", "batch_size", "gradient_steps")
+_SHARED = (
+    "env_id",
+    "evaluator",
+    "representation",
+    "network",
+    "state_value",
+    "batch_size",
+    "gradient_steps",
+    "pretrained",
+)
 _ROUNDS_BETWEEN_RELEASES = 20
 
 
@@ -69,7 +78,8 @@ class Ensemble:
     Raises
     ------
     ValueError
-        If there is no member, members differ in what they must share, or the calculator fails on the reference.
+        If there is no member, members differ in what they must share, or the calculator fails on the reference; or a
+        network is to be taken over from a problem of other species.
     """
 
     def __init__(
@@ -86,6 +96,7 @@ class Ensemble:
         self.members_at_once = members_at_once or (1 if self.device.type == "cpu" else 64)
         env = make_env(configs[0], executor)
         self._members = [_Member(i, config, env.twin(), self.device) for i, config in enumerate(configs)]
+        self._take_over(configs, executor)
         self._stack = PolicyStack([member.policy for member in self._members])
         self._rounds = 0
 
@@ -115,6 +126,14 @@ class Ensemble:
         self._rounds += 1
         if self._rounds % _ROUNDS_BETWEEN_RELEASES == 0:
             release_free_memory()
+
+    def _take_over(self, configs: Sequence[SearchConfig], executor: Executor | None) -> None:
+        """Run the searches that come first, if any, and begin with their networks."""
+        first = [before for config in configs if (before := config.before())]
+        if first:
+            for result in Ensemble(first, self.device, self.members_at_once, executor).run():
+                if result.best is not None:
+                    take_over(self._members[result.index].policy, result.best.weights)
 
     def build(self) -> None:
         """Build a structure for each member."""

@@ -1,6 +1,6 @@
 """The network that maps a drawn structure to Q-values of all placements, and the policy around it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -240,6 +240,30 @@ class QMapPolicy(BasePolicy):
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }
+
+
+def take_over(policy: QMapPolicy, weights: Mapping[str, Tensor]) -> None:
+    """Give a policy the weights of another one, whose grid may be of another size, spacing and boundary condition.
+
+    Kernels are the same whatever the image that they are moved over; their transforms are made anew for the policy's
+    own grid. They are in pixels: where the spacing is smaller, a distance in Å spans more of them.
+
+    Parameters
+    ----------
+    policy
+        Of the same representation and network.
+    weights
+        The other one's `state_dict`.
+
+    Raises
+    ------
+    ValueError
+        If something in the weights does not fit, as with another number of species.
+    """
+    try:
+        policy.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"`weights` must be those of the same representation, network and species: {error}") from error
 
 
 def _check_actions(action_space: spaces.Discrete, representation: Representation) -> None:

@@ -4,11 +4,11 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
 from hashlib import blake2b
 from itertools import groupby
-from math import ceil
+from math import ceil, isfinite, nan
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty
@@ -22,14 +22,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
 from asla_agents.ensemble import Ensemble, MemberResult, shared_settings
+from asla_agents.training import make_env
 from asla_env.executors import energy_executor
 from asla_env.limits import Limits
+from asla_env.problems import best_on_grid
 from asla_env.worker_process import end_with_parent
 
 _KINDS = {"arm": str, "key": str, "seed": int, "episodes": int, "found_at": (int, float, NoneType)}
-_COUNT_IF_CHANGED = ("augment", "network")
+_COUNT_IF_CHANGED = ("augment", "network", "pretrained")
 MEMBERS = 32  # of an ensemble
+EXACT_WINDOW = 0.01  # eV above the best structure known on the grid
 Row = dict[str, Any]
+_Group = list[tuple[str, SearchConfig]]  # arm and settings of restarts
 
 
 class Study(BaseModel):
@@ -73,7 +77,7 @@ def run_study(
     restarts
         Restarts of each arm, from seed 0 on.
     workers
-        Processes, of one thread each.
+        Processes, of one thread each; of one worker it is this process.
     device
         Where the networks are.
     members
@@ -99,15 +103,12 @@ def run_study(
     path.parent.mkdir(parents=True, exist_ok=True)
     _mend(path)
     with path.open("a", encoding="utf-8") as file:
-        for message in _messages(groups, workers, device, energy_workers):
-            if isinstance(message, int):
-                if on_episodes is not None:
-                    on_episodes(message)
-                continue
-            file.write(json.dumps(message) + "\n")
+        run = _run_here if workers == 1 else _run_there
+        for row in run(groups, workers, device, energy_workers, on_episodes or (lambda _: None)):
+            file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
-            yield message
+            yield row
 
 
 def missing_restarts(study: Study, path: Path, restarts: int) -> list[tuple[str, SearchConfig]]:
@@ -147,19 +148,33 @@ def key_of(config: SearchConfig) -> str:
 def rows_of(study: Study, arm: str, rows: Sequence[Row]) -> list[Row]:
     """Rows of one arm, one a seed, by seed.
 
-    Restarts that were allowed fewer or more episodes than now count too, as success curves take censored data. Of two
-    of one seed it is the one that was allowed more.
+    Restarts that were allowed fewer or more episodes than now count too, as success curves take censored data, and
+    those that went on after a success, which are the same until then. Of two of one seed it is the one that was
+    allowed more, or else went on.
     """
-    configs = [study.config(arm, 0)]
-    configs += [study.changed(episodes=n).config(arm, 0) for n in {row["budget"] for row in rows if "budget" in row}]
+    config = study.config(arm, 0)
+    budgets = {config.episodes, *(row["budget"] for row in rows if "budget" in row)}
+    ends = {config.stop_on_success, False}
+    configs = [study.changed(episodes=n, stop_on_success=end).config(arm, 0) for n in budgets for end in ends]
     keys = {key_of(config) for config in configs}
-    chosen = sorted((row for row in rows if row["key"] in keys), key=lambda row: row.get("budget", 0))
+    chosen = sorted(
+        (row for row in rows if row["key"] in keys), key=lambda row: (row.get("budget", 0), row["episodes"])
+    )
     return sorted({row["seed"]: row for row in chosen}.values(), key=lambda row: row["seed"])
 
 
-def curve_data(rows: Sequence[Row]) -> tuple[list[float], list[int]]:
-    """First success of each restart, nan if there is none, and its episodes, as `success_curve` takes them."""
-    found_at = [np.nan if row["found_at"] is None else float(row["found_at"]) for row in rows]
+def curve_data(rows: Sequence[Row], what: str = "found_at") -> tuple[list[float], list[int]]:
+    """First success of each restart, nan if there is none, and its episodes, as `success_curve` takes them.
+
+    Parameters
+    ----------
+    rows
+        A row for each restart.
+    what
+        What is a success: ``"found_at"``, a structure inside the success window of the problem, or ``"exact_at"``, one
+        as low as the best known on its grid, to 0.01 eV. Rows from before that was written down have none.
+    """
+    found_at = [np.nan if row.get(what) is None else float(row[what]) for row in rows]
     return found_at, [row["episodes"] for row in rows]
 
 
@@ -171,9 +186,7 @@ def _mend(path: Path) -> None:
             file.truncate(text.rfind(b"\n") + 1)
 
 
-def _groups(
-    restarts: list[tuple[str, SearchConfig]], workers: int, members: int
-) -> list[list[tuple[str, SearchConfig]]]:
+def _groups(restarts: _Group, workers: int, members: int) -> list[_Group]:
     """Restarts that may go together, in groups of even size, at least one for each worker."""
 
     def shared(restart: tuple[str, SearchConfig]) -> list[str]:
@@ -188,10 +201,23 @@ def _groups(
     return groups
 
 
-def _messages(
-    groups: list[list[tuple[str, SearchConfig]]], workers: int, device: str, energy_workers: int
-) -> Iterator[Row | int]:
-    """Run groups in processes of their own; rows, and numbers of episodes that ended, as they come."""
+def _run_here(
+    groups: list[_Group], _workers: int, device: str, energy_workers: int, on_episodes: Callable[[int], None]
+) -> Iterator[Row]:
+    """Run groups in this process, one after another."""
+    limits, threads = Limits().shared_by(energy_workers) if energy_workers else None, torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        for group in groups:
+            yield from _run_group(group, device, energy_workers, limits, on_episodes)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run_there(
+    groups: list[_Group], workers: int, device: str, energy_workers: int, on_episodes: Callable[[int], None]
+) -> Iterator[Row]:
+    """Run groups in processes of their own."""
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
     manager.start(end_with_parent)
@@ -199,7 +225,7 @@ def _messages(
     with manager, ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         queue = manager.Queue()
         running: set[Future[None]] = {
-            pool.submit(_run_group, group, device, energy_workers, limits, queue) for group in groups
+            pool.submit(_report_group, group, device, energy_workers, limits, queue) for group in groups
         }
         try:
             while running or not queue.empty():
@@ -207,7 +233,11 @@ def _messages(
                 for future in done:
                     future.result()  # raises what went wrong there
                 with suppress(Empty):
-                    yield queue.get(timeout=0.5)
+                    message = queue.get(timeout=0.5)
+                    if isinstance(message, int):
+                        on_episodes(message)
+                    else:
+                        yield message
         finally:
             processes = list((pool._processes or {}).values())  # which the pool forgets as it shuts down
             pool.shutdown(wait=False, cancel_futures=True)
@@ -215,20 +245,35 @@ def _messages(
                 process.terminate()
 
 
-def _run_group(
-    group: list[tuple[str, SearchConfig]], device: str, energy_workers: int, limits: Limits | None, queue: Any
-) -> None:
-    """Run an ensemble and hand over its rows, and how many episodes ended."""
+def _report_group(group: _Group, device: str, energy_workers: int, limits: Limits | None, queue: Any) -> None:
+    """Run an ensemble in a process of its own and hand over its rows, and how many episodes ended."""
     torch.set_num_threads(1)
+    for row in _run_group(group, device, energy_workers, limits, queue.put):
+        queue.put(row)
+
+
+def _run_group(
+    group: _Group, device: str, energy_workers: int, limits: Limits | None, on_episodes: Callable[[int], None]
+) -> Iterator[Row]:
+    """Run an ensemble."""
     with energy_executor(energy_workers, limits) as executor:
         ensemble = Ensemble([config for _, config in group], device, executor=executor)
-        for result in ensemble.run(queue.put):
-            queue.put(_row(group[result.index][0], result))
+        exact = _best_on_grid(group[0][1], executor) + EXACT_WINDOW
+        for result in ensemble.run(on_episodes):
+            yield _row(group[result.index][0], result, exact)
 
 
-def _row(arm: str, result: MemberResult) -> Row:
-    """What is kept of a restart."""
+def _best_on_grid(config: SearchConfig, executor: Executor | None) -> float:
+    """Energy above the reference, in eV, of the most stable structure known on the grid; nan if none has an energy."""
+    env = make_env(config, executor)
+    energies = [env.evaluator.evaluate(atoms).energy for atoms in best_on_grid(env.problem.name)]
+    return min(filter(isfinite, energies), default=nan) - env.reference_energy
+
+
+def _row(arm: str, result: MemberResult, exact: float) -> Row:
+    """What is kept of a restart; structures up to `exact`, in eV above the reference, count as the best on the grid."""
     energies = result.energies[np.isfinite(result.energies)]
+    at = np.flatnonzero(result.energies <= exact)
     row = {
         "arm": arm,
         "key": key_of(result.config),
@@ -236,6 +281,7 @@ def _row(arm: str, result: MemberResult) -> Row:
         "budget": result.config.episodes,
         "episodes": result.episodes,
         "found_at": result.found_at,
+        "exact_at": int(at[0]) + 1 if len(at) else None,
         "best_above_reference": round(float(energies.min()), 4) if len(energies) else None,
         "median_last_100": round(float(np.median(energies[-100:])), 3) if len(energies) else None,
     }

@@ -20,6 +20,7 @@ from asla_agents.build_vec_env import BuildVecEnv
 from asla_agents.callbacks import Checkpoint, EpisodeLog, ProgressBar, StopOnSuccess
 from asla_agents.config import SearchConfig
 from asla_agents.explorer import BestBuild
+from asla_agents.q_map import take_over
 from asla_agents.run_directory import RunDirectory, read_episodes
 from asla_agents.tensorboard import TensorBoard, check_tensorboard, tensorboard_logger
 from asla_env import Evaluator, film, render
@@ -95,7 +96,7 @@ def search(
     directory = RunDirectory.make(path, config)
     with directory.locked(), EnergyDatabase(directory.energies, calculator) as database:
         try:
-            model = make_model(config, make_env(config, executor, database))
+            model = make_model(config, make_env(config, executor, database), executor)
         except BaseException:
             directory.discard()  # nothing was searched: the name is free for the next try
             raise
@@ -144,7 +145,9 @@ def resume(
         config = SearchConfig(**(config.model_dump() | {"episodes": episodes}))
     with directory.locked(), EnergyDatabase(directory.energies, _fingerprint(config)) as database:
         env, checkpoint = make_env(config, executor, database), directory.checkpoint
-        model = ASLA.load(checkpoint, _together(env, config)) if checkpoint.exists() else make_model(config, env)
+        model = (
+            ASLA.load(checkpoint, _together(env, config)) if checkpoint.exists() else make_model(config, env, executor)
+        )
         directory.keep_episodes(model.episodes)
         directory.write_config(config)
         return _run(model, config, directory, progress_bar, tensorboard)
@@ -217,9 +220,24 @@ def make_env(
     return env
 
 
-def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
-    """Make the agent of a search."""
-    return ASLA(
+def make_model(config: SearchConfig, env: AtomPlacementEnv, executor: Executor | None = None) -> ASLA:
+    """Make the agent of a search, which starts with the network of the search that comes first, if there is one.
+
+    Parameters
+    ----------
+    config
+        All settings.
+    env
+        The environment of the search.
+    executor
+        Where energies of the search that comes first are computed; None: here.
+
+    Raises
+    ------
+    ValueError
+        If that search has another number of species.
+    """
+    model = ASLA(
         "QMapPolicy",
         _together(env, config),
         representation=config.representation,
@@ -238,6 +256,12 @@ def make_model(config: SearchConfig, env: AtomPlacementEnv) -> ASLA:
         imagination=config.imagination,
         seed=config.seed,
     )
+    before = config.before()
+    if before is not None:
+        first = make_model(before, make_env(before, executor), executor).learn(before.episodes)
+        if first.best is not None:
+            take_over(model.q_map, first.best.weights)
+    return model
 
 
 def _together(env: AtomPlacementEnv, config: SearchConfig) -> AtomPlacementEnv | BuildVecEnv:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from importlib.resources import files
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -55,17 +56,17 @@ def grain_boundary(hydrogen_terminated: bool = False) -> Problem:
     take every cell as periodic. The 28 atoms of the template keep the positions of a relaxed boundary, off the pixels.
 
     In the wanted structure one pentagon and one heptagon a period join the sheets. The reference is the best such
-    structure known on the grid by GFN1-xTB, not the relaxed one 3.2 eV below, so that the strain due to the pixels
-    cancels. Moving the pair of rings by one rotated bond costs 2.6 (GFN1-xTB, with or without hydrogens) or 3.0 eV
-    (XWCH) and is the cheapest other structure known; the window is 2.0 eV. Of the 80 ways to move one atom by a pixel
-    along an axis, which leave the bonds as they are, 64 (GFN1-xTB) or 55 (XWCH) stay within it.
+    structure known on the grid by GFN1-xTB with hydrogens, not the relaxed one 3.2 eV below, so that the strain due to
+    the pixels cancels. Moving the pair of rings by one rotated bond costs 2.6 (GFN1-xTB, with or without hydrogens) or
+    3.0 eV (XWCH) and is the cheapest other structure known; the window is 2.0 eV. Of the 80 ways to move one atom by a
+    pixel along an axis, which leave the bonds as they are, 64 (GFN1-xTB) or 55 (XWCH) stay within it.
 
     Parameters
     ----------
     hydrogen_terminated
         Whether ten hydrogen atoms, outside of the image, saturate the outer sides of the two edges.
     """
-    data = json.loads(files("asla_env").joinpath("data/grain_boundary.json").read_text(encoding="utf-8"))
+    data = _data("grain_boundary.json")
     cell = (22.0, data["period"], _VACUUM)
     middle = np.array([cell[0] / 2, 0.0, _VACUUM / 2])
     spacing = data["period"] / 53
@@ -107,6 +108,32 @@ def naphthalene() -> Problem:
     )
 
 
+def best_on_grid(name: str) -> tuple[Atoms, ...]:
+    """Make the most stable structures known on the grid of a problem.
+
+    There is more than one where calculators differ in which is lowest, or are nearly indifferent: the boundary has its
+    reference and a structure that lies 0.02 (GFN1-xTB, without hydrogens) or 0.06 eV (XWCH) below it. None is proven
+    to be the best. Those of graphene lie above the reference, the ideal sheet, which the grid does not support.
+
+    Parameters
+    ----------
+    name
+        One of `PROBLEMS`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such problem.
+    """
+    if name not in PROBLEMS:
+        raise ValueError(f"`name` is {name!r} but must be one of {', '.join(PROBLEMS)}")
+    problem = PROBLEMS[name]()
+    pixels = _data("best_on_grid.json").get(name, {}).values()
+    known = tuple(problem.structure(np.ravel_multi_index(np.transpose(each), problem.grid.shape)) for each in pixels)
+    reference = problem.reference
+    return (reference, *known) if reference is not None and name in _REFERENCE_IS_ON_GRID else known
+
+
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "graphene": graphene,
     "graphene-mini": graphene_mini,
@@ -114,6 +141,15 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "naphthalene": naphthalene,
 }
 """What makes each problem, by name."""
+
+
+_REFERENCE_IS_ON_GRID = ("grain-boundary", "naphthalene")
+
+
+def _data(file: str) -> dict[str, Any]:
+    """What a file of this package says."""
+    data: dict[str, Any] = json.loads(files("asla_env").joinpath("data", file).read_text(encoding="utf-8"))
+    return data
 
 
 def _sheet(armchair: int, zigzag: int) -> Atoms:

@@ -1,8 +1,9 @@
 """Questions that the paper leaves open, asked in the same way."""
 
-from asla_agents.experiments.experiment import AGR, GRAPHENE, NAPHTHALENE, ONE_HOT, Experiment, gaussian
+from asla_agents.experiments.experiment import AGR, GRAIN_BOUNDARY, GRAPHENE, NAPHTHALENE, ONE_HOT, Experiment, gaussian
 from asla_agents.study import Study
 
+GRAPHENE_BEFORE = {"env_id": "ASLA-Graphene-v0", "episodes": 500, "warmup_episodes": 40}
 STARTS_OVER_SPACING = (0.5, 1.0, 1.25, 2.0, 3.0)
 
 _QUESTIONS = [
@@ -40,6 +41,20 @@ _QUESTIONS = [
             },
         ),
         restarts=15,
+    ),
+    Experiment(
+        "transfer",
+        "The introduction names transfer from one problem to another as a strength of ASLA: here the agent that builds "
+        "the grain boundary has built graphene before. Random builds come first in the first arm only.",
+        Study(
+            settings={**GRAIN_BOUNDARY, **AGR},
+            arms={
+                "from scratch": {},
+                "from scratch, no random builds": {"warmup_episodes": 0},
+                "from graphene": {"warmup_episodes": 0, "pretrained": GRAPHENE_BEFORE},
+            },
+        ),
+        restarts=20,
     ),
 ]
 

@@ -1,10 +1,12 @@
 """An experiment: a study with the problems and representations of a figure, and what the paper says of it."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from asla_agents.study import Study
+from asla_agents.study import Row, Study
 
 GRAPHENE = {"env_id": "ASLA-Graphene-v0", "evaluator": "gfn1-xtb", "episodes": 1500, "stop_on_success": True}
 GRAIN_BOUNDARY = {"env_id": "ASLA-GrainBoundary-v0", "evaluator": "xwch", "episodes": 5000, "stop_on_success": True}
@@ -14,7 +16,7 @@ ONE_HOT: dict[str, Any] = {"representation": "one-hot"}
 AGR: dict[str, Any] = {"representation": "agr"}
 
 SMOKE_RESTARTS = 2
-_SMOKE: dict[str, Any] = {"episodes": 3, "batch_size": 4, "gradient_steps": 1, "warmup_episodes": 1}
+SMOKE: dict[str, Any] = {"episodes": 3, "batch_size": 4, "gradient_steps": 1, "warmup_episodes": 1}
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,15 @@ class Experiment:
     """Restarts of each arm that are advised."""
     paper_n50: Mapping[str, float] = field(default_factory=dict)
     """Episodes until half of the restarts know the structure, by arm, where the paper gives them."""
+    earlier: Sequence[tuple[str, str]] = ()
+    """Pairs of arms of which the first one finds the structure earlier, says the paper."""
+    alike: Sequence[tuple[str, str]] = ()
+    """Pairs of arms that do equally well, says the paper."""
 
 
-def changes(evaluator: str | None = None, episodes: int | None = None, smoke: bool = False) -> dict[str, Any]:
+def changes(
+    evaluator: str | None = None, episodes: int | None = None, smoke: bool = False, to_the_end: bool = False
+) -> dict[str, Any]:
     """Give the settings of a study that a user wants otherwise.
 
     Parameters
@@ -44,9 +52,40 @@ def changes(evaluator: str | None = None, episodes: int | None = None, smoke: bo
         Most episodes of a restart; None: as it is.
     smoke
         Whether to train so little, for three episodes, that it can only show that everything runs.
+    to_the_end
+        Whether to go on after a success until all episodes are used, which shows when the best structure known on the
+        grid comes.
     """
-    wanted = {"evaluator": evaluator, "episodes": episodes}
-    return (_SMOKE if smoke else {}) | {name: value for name, value in wanted.items() if value is not None}
+    wanted = {"evaluator": evaluator, "episodes": episodes, "stop_on_success": False if to_the_end else None}
+    return (SMOKE if smoke else {}) | {name: value for name, value in wanted.items() if value is not None}
+
+
+def changed(study: Study, **wanted: Any) -> Study:
+    """Change settings of a study, and in a smoke run those of the searches that come first too.
+
+    Parameters
+    ----------
+    study
+        As it is described.
+    wanted
+        As for `changes`.
+    """
+    study = study.changed(**changes(**wanted))
+    if not wanted.get("smoke"):
+        return study
+    arms = {
+        arm: own | ({"pretrained": own["pretrained"] | SMOKE} if "pretrained" in own else {})
+        for arm, own in study.arms.items()
+    }
+    return study.model_copy(update={"arms": arms})
+
+
+def kept(row: Row, path: Path) -> Row:
+    """Append a row to its file, which is made if it is not there, and return it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    return row
 
 
 def gaussian(width_over_spacing: float | list[float], **kwargs: Any) -> dict[str, Any]:

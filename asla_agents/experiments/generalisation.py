@@ -6,7 +6,6 @@ the grid of `asla_env.problems.graphene`. One site of the other sublattice, at a
 in the lattice, but their atoms are rounded to pixels in different ways: who generalises has to know them again.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from asla_agents.callbacks import read_rows
 from asla_agents.drawing import Representation
+from asla_agents.experiments.experiment import kept
 from asla_agents.q_map import QMapNetwork
 from asla_agents.randomness import torch_seeded
 from asla_agents.representations import Gaussian, OneHot
@@ -115,15 +115,11 @@ def run(path: Path, restarts: int) -> Iterator[dict[str, Any]]:
         raise ValueError(f"`restarts` is {restarts} but must be at least 1")
     there = {(row["arm"], row["seed"]) for row in read_rows(path)}
     structure = sample()
-    path.parent.mkdir(parents=True, exist_ok=True)
     for arm in ARMS:
         image = drawn(arm, structure)
         for seed in range(restarts):
             if (arm, seed) not in there:
-                row = {"arm": arm, "seed": seed, **_judge(q_map(image, structure, seed), structure)}
-                with path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
-                yield row
+                yield kept({"arm": arm, "seed": seed, **_judge(q_map(image, structure, seed), structure)}, path)
 
 
 def _train(windows: Tensor, seed: int) -> QMapNetwork:

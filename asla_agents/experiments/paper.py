@@ -13,6 +13,14 @@ BETAS = (0.0, 0.01, 0.1)
 _BEST = gaussian(1.25)
 _CHANNELS = ((1.5, 0.0, 0), (1.0, 1.4, 0), (1.0, 1.4, 1), (1.0, 1.4, 2), (1.0, 1.4, 3))
 
+_BY_CHANNELS = [  # AGR is best, then the fewer the better, but the channel of m = 3 makes good a little
+    ("AGR", "2 channels, m ≤ 0"),
+    ("2 channels, m ≤ 0", "3 channels, m ≤ 1"),
+    ("3 channels, m ≤ 1", "4 channels, m ≤ 2"),
+    ("5 channels, m ≤ 3", "4 channels, m ≤ 2"),
+    ("AGR", "5 channels, m ≤ 3"),
+]
+
 
 def _angular() -> dict[str, dict[str, Any]]:
     """Arms of Fig. 11: more and more channels, and AGR."""
@@ -21,6 +29,11 @@ def _angular() -> dict[str, dict[str, Any]]:
         kwargs = {"channels": [list(channel) for channel in _CHANNELS[:n]]}
         arms[f"{n} channels, m ≤ {n - 2}"] = {"representation": "angular", "representation_kwargs": kwargs}
     return {**arms, "AGR": AGR}
+
+
+def _biases() -> dict[str, dict[str, Any]]:
+    """Arms of Fig. 4."""
+    return {f"bias {bias:+g}" if bias else "no bias": gaussian(1.25, bias=bias) for bias in (-0.1, 0.0, 0.1)}
 
 
 def _displaced() -> dict[str, dict[str, Any]]:
@@ -40,6 +53,7 @@ _FIGURES = [
         Study(settings=GRAPHENE, arms={"one-hot": ONE_HOT, "Gaussian, λ = 1.25Δ": _BEST}),
         restarts=50,
         paper_n50={"one-hot": 750, "Gaussian, λ = 1.25Δ": 500},
+        earlier=[("Gaussian, λ = 1.25Δ", "one-hot")],
     ),
     Experiment(
         "fig2b",
@@ -50,13 +64,15 @@ _FIGURES = [
         ),
         restarts=50,
         paper_n50={"one-hot": 750, "λ = 1.25Δ": 500},
+        earlier=[("λ = 1.25Δ", "one-hot")],
     ),
     Experiment(
         "fig4",
         "A bias of -0.1 brings n50 from about 500 to 400, one of +0.1 to 700.",
-        Study(settings=GRAPHENE, arms={f"bias {bias:+g}": gaussian(1.25, bias=bias) for bias in (-0.1, 0.0, 0.1)}),
+        Study(settings=GRAPHENE, arms=_biases()),
         restarts=50,
-        paper_n50={"bias -0.1": 400, "bias +0": 500, "bias +0.1": 700},
+        paper_n50={"bias -0.1": 400, "no bias": 500, "bias +0.1": 700},
+        earlier=[("bias -0.1", "no bias"), ("no bias", "bias +0.1")],
     ),
     Experiment(
         "fig6a",
@@ -64,6 +80,8 @@ _FIGURES = [
         Study(settings=GRAPHENE, arms={"one-hot": ONE_HOT, "Gaussian, λ = 1.25Δ": _BEST, "AGR": AGR}),
         restarts=50,
         paper_n50={"one-hot": 750, "Gaussian, λ = 1.25Δ": 500},
+        earlier=[("AGR", "one-hot")],
+        alike=[("AGR", "Gaussian, λ = 1.25Δ")],
     ),
     Experiment(
         "fig6b",
@@ -76,6 +94,7 @@ _FIGURES = [
             },
         ),
         restarts=50,
+        alike=[("β₁ = 0.01", "β₁ = 0"), ("β₁ = 0.1", "β₁ = 0")],
     ),
     Experiment(
         "fig7",
@@ -83,18 +102,27 @@ _FIGURES = [
         Study(settings=GRAIN_BOUNDARY, arms={"one-hot": ONE_HOT, "AGR": AGR}),
         restarts=20,
         paper_n50={"one-hot": 4400, "AGR": 2200},
+        earlier=[("AGR", "one-hot")],
     ),
     Experiment(
         "fig8e",
         "Rings with random coefficients delay success much; started as one Gaussian they stay behind AGR.",
         Study(settings=GRAPHENE, arms=_displaced()),
         restarts=50,
+        earlier=[
+            ("AGR", "(i) uniform"),
+            ("AGR", "(ii) envelope"),
+            ("AGR", "(iii) one Gaussian"),
+            ("(iii) one Gaussian", "(i) uniform"),
+            ("(iii) one Gaussian", "(ii) envelope"),
+        ],
     ),
     Experiment(
         "fig11a",
         "More channels make graphene harder, that of m = 3 a little easier again; none is as good as AGR.",
         Study(settings=GRAPHENE, arms=_angular()),
         restarts=50,
+        earlier=_BY_CHANNELS,
     ),
     Experiment(
         "fig11b",
@@ -102,12 +130,14 @@ _FIGURES = [
         Study(settings=GRAIN_BOUNDARY, arms=_angular()),
         restarts=20,
         paper_n50={"AGR": 2200},
+        earlier=_BY_CHANNELS,
     ),
     Experiment(
         "fig12",
         "Gaussians of λ = Δ for both species find naphthalene in far fewer episodes than one-hot.",
         Study(settings=NAPHTHALENE, arms={"one-hot": ONE_HOT, "Gaussian, λ = Δ": gaussian(1.0, kernel_size=15)}),
         restarts=15,
+        earlier=[("Gaussian, λ = Δ", "one-hot")],
     ),
 ]
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from asla_agents.experiments import EXPERIMENTS, Experiment, changes, generalisation
-from asla_agents.figures import curves, kernels, learned, unseen, widths
+from asla_agents.experiments import EXPERIMENTS, MEASUREMENTS, Experiment, changed, generalisation
+from asla_agents.experiments import phases as phases_run
+from asla_agents.figures import curves, kernels, learned, phases, unseen, widths
 from asla_agents.figures.style import at_print_size
 from asla_agents.study import Row, Study
 
@@ -58,10 +59,10 @@ _OTHER_THAN_CURVES: dict[str, Callable[[Experiment, Study, Sequence[Row]], Figur
 def _in_order(name: str) -> tuple[int, str]:
     """Figures by number, then what has no number."""
     number = re.match(r"fig(\d+)", name)
-    return int(number[1]) if number else sys.maxsize, name
+    return int(number[1]) if number else sys.maxsize - name.startswith("table"), name
 
 
-NAMES = tuple(sorted({*DRAWINGS, *EXPERIMENTS, generalisation.NAME}, key=_in_order))
+NAMES = tuple(sorted({*DRAWINGS, *EXPERIMENTS, *MEASUREMENTS}, key=_in_order))
 
 
 @at_print_size
@@ -86,8 +87,10 @@ def figure(name: str, rows: Sequence[Row] = (), evaluator: str | None = None, sm
         return DRAWINGS[name].draw()
     if name == generalisation.NAME:
         return unseen.errors(rows)
+    if name == phases_run.NAME:
+        return phases.shares(rows, evaluator, smoke)
     if name not in EXPERIMENTS:
         raise ValueError(f"`name` is {name!r} but must be one of {', '.join(NAMES)}")
     experiment = EXPERIMENTS[name]
-    study = experiment.study.changed(**changes(evaluator, smoke=smoke))
+    study = changed(experiment.study, evaluator=evaluator, smoke=smoke)
     return _OTHER_THAN_CURVES.get(name, curves.alone)(experiment, study, rows)

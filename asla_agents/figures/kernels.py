@@ -33,7 +33,7 @@ def basis() -> Figure:
     above.colorbar(picture, ax=above.axes, shrink=0.6, ticks=[0, 1])
     parts = (
         (expansion.one_hot, "one-hot"),
-        (expansion.kernel, r"kernel $K = \sum_i c_i K_i$"),
+        (expansion.kernel, r"kernel $K = c_1 K_1 + \ldots + c_9 K_9$"),
         (expansion.drawn, "drawn"),
     )
     for axes, (image, title) in zip(below.subplots(1, 3), parts, strict=True):

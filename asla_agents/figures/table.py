@@ -1,4 +1,4 @@
-"""Every figure in one table: how to make it, what the paper shows, and what our rows say."""
+"""Every figure in one table: how to make it, what the paper shows, what our rows say, and whether that is the same."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asla_agents.callbacks import read_rows
-from asla_agents.experiments import EXPERIMENTS, Experiment, generalisation
+from asla_agents.experiments import EXPERIMENTS, Experiment, generalisation, phases
+from asla_agents.figures.agreement import verdicts
 from asla_agents.figures.curves import n50_text
 from asla_agents.figures.draw import DRAWINGS, NAMES
+from asla_agents.figures.phases import median_seconds
 from asla_agents.study import Row, curve_data, rows_of
 from asla_agents.success import n50
 from asla_env import calculators
@@ -37,8 +39,8 @@ def _claim(name: str) -> str:
     """What the paper shows."""
     if name in DRAWINGS:
         return DRAWINGS[name].claim
-    if name == generalisation.NAME:
-        return generalisation.CLAIM
+    if name in _CLAIMS:
+        return _CLAIMS[name]
     experiment = EXPERIMENTS[name]
     if name in _ARM_OF:
         return f"The coefficients of {list(experiment.study.arms)[_ARM_OF[name]]}, see {experiment.name}."
@@ -49,8 +51,8 @@ def _ours(name: str, directory: Path) -> str:
     """What our rows say, a line for each arm with each calculator that has rows."""
     if name in DRAWINGS:
         return "computed as it is drawn"
-    if name == generalisation.NAME:
-        return "<br>".join(_errors(read_rows(directory / f"{name}.jsonl"))) or NO_ROWS
+    if name in _MEASURED:
+        return "<br>".join(_MEASURED[name](read_rows(directory / f"{name}.jsonl"))) or NO_ROWS
     experiment = EXPERIMENTS[name]
     rows, lines = read_rows(directory / f"{experiment.name}.jsonl"), []
     for evaluator in calculators.names():
@@ -60,6 +62,8 @@ def _ours(name: str, directory: Path) -> str:
             its_rows = rows_of(study, arm, rows)
             if its_rows:
                 lines.append(f"{evaluator}, {arm}: {_SAYS.get(name, _success)(experiment, arm, its_rows)}")
+        if name not in _SAYS:
+            lines += [f"{evaluator}, {verdict}" for verdict in verdicts(experiment, study, rows)]
     return "<br>".join(lines) or NO_ROWS
 
 
@@ -73,12 +77,39 @@ def _errors(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def _phases(rows: Sequence[Row]) -> list[str]:
+    """Median seconds of each phase, of each arm with each calculator."""
+    lines = []
+    for evaluator in dict.fromkeys(row["evaluator"] for row in rows):
+        for arm in phases.ARMS:
+            times = phases.seconds_of(phases.rows_of(rows, evaluator), arm)
+            if len(times):
+                seconds = ", ".join(f"{s:.2f}" for s in median_seconds(times))
+                evaluation = median_seconds(times)[1] / median_seconds(times).sum()
+                told = f"{seconds} s, evaluation {evaluation:.0%}, medians, n = {len(times)}"
+                lines.append(f"{evaluator}, {arm}: {told}")
+    return lines
+
+
 def _success(experiment: Experiment, arm: str, rows: Sequence[Row]) -> str:
     """n50, its interval, and how many restarts succeeded; and the paper's n50."""
     found_at, episodes = curve_data(rows)
     known = len(found_at) - int(np.isnan(found_at).sum())
     paper = f"; paper {experiment.paper_n50[arm]:g}" if arm in experiment.paper_n50 else ""
-    return f"n50 {n50_text(n50(found_at, episodes), max(episodes))}, {known} of {len(rows)} found{paper}"
+    half = n50_text(n50(found_at, episodes), max(episodes))
+    return f"n50 {half}, {known} of {len(rows)} found{paper}{_exact(rows)}"
+
+
+def _exact(rows: Sequence[Row]) -> str:
+    """How many restarts had the best structure known on the grid, and the n50 of it if none stopped at a success."""
+    rows = [row for row in rows if "exact_at" in row]
+    if not rows:
+        return ""
+    exact_at, episodes = curve_data(rows, "exact_at")
+    text = f"; best on grid: {len(rows) - int(np.isnan(exact_at).sum())} of {len(rows)}"
+    if any(row["episodes"] < row["budget"] and row["exact_at"] is None for row in rows):
+        return f"{text} when they stopped"
+    return f"{text}, n50 {n50_text(n50(exact_at, episodes), max(episodes))}"
 
 
 def _coefficients(_experiment: Experiment, _arm: str, rows: Sequence[Row]) -> str:
@@ -98,6 +129,8 @@ def _mean(values: Sequence[float] | NDArray[np.float64]) -> str:
     return f"{np.mean(values):.2f} ± {np.std(values):.2f}"
 
 
+_CLAIMS = {generalisation.NAME: generalisation.CLAIM, phases.NAME: phases.CLAIM}
+_MEASURED: dict[str, Callable[[Sequence[Row]], list[str]]] = {generalisation.NAME: _errors, phases.NAME: _phases}
 _SAYS: dict[str, Callable[[Experiment, str, Sequence[Row]], str]] = {
     **dict.fromkeys(_ARM_OF, _coefficients),
     "trainable-width": _widths,

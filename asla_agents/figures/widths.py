@@ -25,19 +25,23 @@ def episodes_against_width(experiment: Experiment, study: Study, rows: Sequence[
 
     Where half of the restarts were not reached, an arrow stands at the end of the longest.
     """
-    figure = new_figure()
+    figure = new_figure(rows=1.1)
     axes = figure.subplots()
     curves = curves_of(experiment, study, rows)
     end = max(max(episodes) for _, _, episodes in curves)
     for arm, found_at, episodes in curves:
-        kwargs = study.config(arm, 0).representation_kwargs
-        _draw_point(axes, kwargs.get("width_over_spacing", 0.0), n50(found_at, episodes), end)
-    axes.axvline(_BEST_OVER_SPACING, color=GREY, linewidth=0.7, linestyle=":", label="best in the paper")
+        width = study.config(arm, 0).representation_kwargs.get("width_over_spacing", 0.0)
+        _draw_point(axes, width, n50(found_at, episodes), end)
+        if arm in experiment.paper_n50:
+            axes.plot(width, experiment.paper_n50[arm], "x", color=GREY, markersize=5)
+    axes.plot([], [], "o", color=COLOURS[0], markersize=4, label="ours, 95 % interval")
+    axes.plot([], [], "x", color=GREY, markersize=5, linestyle="none", label="the paper")
+    axes.axvline(_BEST_OVER_SPACING, color=GREY, linewidth=0.7, linestyle=":", label="its best λ")
     n_rows = [len(found_at) for _, found_at, _ in curves]
     restarts = f"{min(n_rows)}" if min(n_rows) == max(n_rows) else f"{min(n_rows)} to {max(n_rows)}"
     axes.set(xlabel="λ / Δ   (0: one-hot)", ylabel="n50 (episodes)", title=f"n = {restarts} each")
     axes.set_ylim(0, 1.1 * end)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

@@ -168,3 +168,54 @@ def test_a_batch_of_no_members_is_refused():
 def test_a_gpu_gives_the_same_search_to_rounding():
     config = make_config(patience=None, episodes=6)
     np.testing.assert_allclose(results([config], device="cuda")[0].energies, results([config])[0].energies, atol=1e-4)
+
+
+# Networks that were trained on another problem
+
+BEFORE = {"env_id": "ASLA-Graphene-v0", "episodes": 3, "warmup_episodes": 0}
+
+
+def test_members_and_single_searches_begin_with_the_same_network_of_another_problem():
+    settings = {"representation": "agr", "episodes": 1, "warmup_episodes": 0, "pretrained": BEFORE}
+    configs = [make_config(seed=seed, **settings) for seed in (1, 3)]
+    energies, lowest, _ = single(configs[1])
+    member = results(configs)[1]
+    np.testing.assert_allclose(member.energies, energies, rtol=0, atol=1e-9)
+    assert member.best.energy == pytest.approx(lowest, abs=1e-9)
+    untrained = results([make_config(seed=3, **settings | {"pretrained": {}})])[0]
+    assert not np.isclose(member.energies[0], untrained.energies[0])
+
+
+def test_a_network_is_that_of_the_best_structure_of_the_search_that_comes_first():
+    config = make_config(seed=2, env_id="ASLA-GrainBoundary-v0", pretrained=BEFORE)
+    (first,) = results([config.before()])
+    weights = make_model(config, make_env(config)).policy.state_dict()
+    assert first.config.env_id == "ASLA-Graphene-v0"
+    assert len(first.energies) == 3
+    for name, values in first.best.weights.items():
+        torch.testing.assert_close(weights[name], values, rtol=0, atol=1e-6)
+
+
+def test_a_search_that_comes_first_does_not_stop_at_a_success_and_has_its_own_settings():
+    config = make_config(stop_on_success=True, builds_at_once=2, pretrained={**BEFORE, "learning_rate": 1e-2})
+    before = config.before()
+    assert (before.env_id, before.episodes, before.learning_rate) == ("ASLA-Graphene-v0", 3, 1e-2)
+    assert (before.stop_on_success, before.builds_at_once, before.pretrained) == (False, 1, {})
+    assert (before.batch_size, before.seed, before.exploration) == (6, 0, config.exploration)
+    assert make_config().before() is None
+
+
+def test_a_network_of_other_species_is_refused():
+    config = make_config(evaluator="gfn1-xtb", pretrained={"env_id": "ASLA-Naphthalene-v0", "episodes": 1})
+    with pytest.raises(ValueError, match="`weights` must be those of the same representation, network and species"):
+        Ensemble([config])
+
+
+def test_wrong_settings_of_the_search_that_comes_first_are_refused():
+    with pytest.raises(ValueError, match="env_id"):
+        make_config(pretrained={"env_id": "ASLA-Gold-v0"})
+
+
+def test_members_must_share_the_search_that_comes_first():
+    with pytest.raises(ValueError, match=r"`configs` have the `pretrained` .* but must share one"):
+        Ensemble([make_config(), make_config(pretrained=BEFORE)])

@@ -3,14 +3,14 @@
 import json
 from functools import cache
 from pathlib import Path
-from queue import Queue
 
 import numpy as np
 import pytest
 
 from asla_agents import study as study_module
 from asla_agents.callbacks import read_rows
-from asla_agents.experiments import EXPERIMENTS, changes, generalisation
+from asla_agents.experiments import EXPERIMENTS, changed, changes, generalisation, phases
+from asla_agents.jobs import job_of
 from asla_agents.study import missing_restarts, rows_of
 from asla_env.problems import graphene
 
@@ -22,13 +22,12 @@ CHEAP = {name: None if "ASLA-Naphthalene" in e.study.settings["env_id"] else "xw
 def smoke_rows(name):
     """Study of a figure's smoke run and its rows, of one restart, in this process."""
     experiment = EXPERIMENTS[name]
-    study = experiment.study.changed(**changes(CHEAP[experiment.name], smoke=True))
+    study = changed(experiment.study, evaluator=CHEAP[experiment.name], smoke=True)
     restarts = missing_restarts(study, Path("no-such-file"), restarts=1)
-    queue = Queue()
+    rows = []
     for group in study_module._groups(restarts, workers=1, members=32):
-        study_module._run_group(group, "cpu", 0, None, queue)
-    messages = [queue.get() for _ in range(queue.qsize())]
-    return study, [json.loads(json.dumps(message)) for message in messages if isinstance(message, dict)]
+        rows += study_module._run_group(group, "cpu", 0, None, lambda _: None)
+    return study, [json.loads(json.dumps(row)) for row in rows]
 
 
 @pytest.mark.parametrize("name", DISTINCT)
@@ -61,6 +60,7 @@ def test_trained_widths_leave_their_start_a_little():
 def test_the_numbers_of_the_paper_belong_to_arms(name):
     experiment = EXPERIMENTS[name]
     assert set(experiment.paper_n50) <= set(experiment.study.arms)
+    assert {arm for pair in (*experiment.earlier, *experiment.alike) for arm in pair} <= set(experiment.study.arms)
     assert experiment.restarts >= 1
     for arm in experiment.study.arms:
         assert experiment.study.config(arm, 0).episodes >= max(experiment.paper_n50.values(), default=1)
@@ -70,6 +70,14 @@ def test_what_is_not_changed_stays_as_it_is():
     assert changes() == {}
     assert changes("xwch", 5) == {"evaluator": "xwch", "episodes": 5}
     assert changes(episodes=7, smoke=True)["episodes"] == 7
+    assert changes(to_the_end=True) == {"stop_on_success": False}
+
+
+def test_a_study_to_the_end_does_not_stop_at_a_success_and_a_smoke_run_trains_little_before_too():
+    assert job_of("fig2a").study.config("one-hot", 0).stop_on_success
+    assert not job_of("fig2a", to_the_end=True).study.config("one-hot", 0).stop_on_success
+    before = job_of("transfer", smoke=True).study.config("from graphene", 0).before()
+    assert (before.env_id, before.episodes, before.batch_size) == ("ASLA-Graphene-v0", 3, 4)
 
 
 # Fig. 3
@@ -113,3 +121,26 @@ def test_networks_that_have_rows_are_not_trained_again(tmp_path):
 def test_a_number_of_networks_below_one_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`restarts` is 0 but must be at least 1"):
         list(generalisation.run(tmp_path / "rows.jsonl", 0))
+
+
+# Table I
+
+
+def test_the_phases_of_an_episode_are_timed_and_not_timed_again(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = list(phases.run(path, 1, smoke=True, episodes=2))
+    assert rows == read_rows(path)
+    assert [(row["arm"], row["evaluator"]) for row in rows] == [(arm, "gfn1-xtb") for arm in phases.ARMS]
+    for arm in phases.ARMS:
+        seconds = phases.seconds_of(rows, arm)
+        assert seconds.shape == (2, 3, 2)
+        assert np.all(seconds[..., 0] > 0)
+        assert np.all(seconds[:, :, 1] <= seconds[:, :, 0] + 0.05)  # one thread: no more than the clock
+    assert list(phases.run(path, 1, smoke=True, episodes=2)) == []
+    assert phases.rows_of(rows) == []
+
+
+def test_the_phases_of_the_paper_have_its_percentages():
+    for arm, percent in zip(phases.ARMS, ((5.6, 72.3, 22.1), (6.4, 69.0, 24.6)), strict=True):
+        seconds = np.array(phases.PAPER[arm])
+        np.testing.assert_allclose(100 * seconds / seconds.sum(), percent, atol=0.05)

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from asla_agents import cli
 from asla_agents.callbacks import read_rows
 from asla_agents.config import SearchConfig
-from asla_agents.experiments import EXPERIMENTS, generalisation
+from asla_agents.experiments import EXPERIMENTS, MEASUREMENTS, generalisation, phases
 from asla_agents.figures import NAMES, figure, learning_curve, markdown
+from asla_agents.figures.agreement import mean_episodes, verdicts
 from asla_agents.figures.curves import n50_text
 from asla_agents.figures.draw import DRAWINGS
 from asla_agents.study import key_of
@@ -22,8 +23,8 @@ from asla_agents.training import search
 
 ROOT = Path(__file__).parents[2]
 PAPER = [f"fig{n}" for n in ("2a", "2b", "3", "4", "5", *(f"6{x}" for x in "abcde"), "7", *(f"8{x}" for x in "abcde"))]
-PAPER += ["fig9", "fig10", "fig11a", "fig11b", "fig12"]
-BEYOND = ["species-agr", "species-widths", "trainable-width"]
+PAPER += ["fig9", "fig10", "fig11a", "fig11b", "fig12", "table1"]
+BEYOND = ["species-agr", "species-widths", "trainable-width", "transfer"]
 
 
 def run(*arguments):
@@ -49,7 +50,14 @@ def rows_for(name):
         return []
     if name == generalisation.NAME:
         return [{"arm": arm, "seed": 0, "unseen_error": 0.5} for arm in generalisation.ARMS]
+    if name == phases.NAME:
+        return [made_up_times(arm, 0) for arm in phases.ARMS]
     return made_up_rows(name)
+
+
+def made_up_times(arm, seed, evaluator="gpaw", **more):
+    seconds = [[[0.1, 0], [8.0 + i, 0], [0.9, 0]] for i in range(3)]
+    return {"arm": arm, "seed": seed, "evaluator": evaluator, "smoke": False, "seconds": seconds} | more
 
 
 def test_every_figure_of_the_paper_has_a_name_and_they_are_in_order():
@@ -66,7 +74,7 @@ def test_every_figure_can_be_drawn_and_leaves_the_settings_of_matplotlib_alone(n
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in DRAWINGS])
 def test_without_rows_of_its_own_a_figure_says_what_to_run(name):
-    others = [] if name == generalisation.NAME else made_up_rows("species-widths" if name == "fig4" else "fig4")
+    others = [] if name in MEASUREMENTS else made_up_rows("species-widths" if name == "fig4" else "fig4")
     with pytest.raises(ValueError, match=f"`rows` holds none of .*: run `asla study {name[:4]}"):
         figure(name, others)
 
@@ -130,9 +138,11 @@ def test_bars_are_mean_coefficients_in_two_colours():
 
 def test_one_hot_stands_at_width_zero_beside_all_widths():
     axes = figure("fig2b", made_up_rows("fig2b")).axes[0]
-    points = [line for line in axes.lines if line.get_marker() == "o"]
+    points = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
     assert [line.get_xdata()[0] for line in points] == [0, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5]
     assert {line.get_ydata()[0] for line in points} == {300}
+    paper = [line for line in axes.lines if line.get_marker() == "x" and len(line.get_xdata())]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in paper] == [(0, 750), (1.25, 500)]
 
 
 def test_an_n50_that_was_not_reached_is_an_open_triangle_at_the_end():
@@ -140,6 +150,26 @@ def test_an_n50_that_was_not_reached_is_an_open_triangle_at_the_end():
     (first, *_) = [line for line in axes.lines if line.get_marker() == "^"]
     assert first.get_ydata()[0] == 1500
     assert first.get_markerfacecolor() == "white"
+
+
+def test_the_bars_of_table_1_are_the_paper_and_medians_of_ours_one_after_another():
+    axes = figure("table1", [made_up_times("one-hot", 0)]).axes[0]
+    widths = [bar.get_width() for bar in axes.patches]
+    np.testing.assert_allclose(widths[:6], [0.81, 10.39, 3.17, 0.1, 9.0, 0.9])
+    np.testing.assert_allclose(axes.patches[5].get_x(), 9.1)
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[0] == "0.81 s (5.6%),  10.39 s (72.3%),  3.17 s (22.1%)"  # as the paper prints it
+    assert texts[1] == "0.10 s (1.0%),  9.00 s (90.0%),  0.90 s (9.0%)"
+    assert texts[3] == "no rows"
+    assert [text.get_text() for text in axes.get_yticklabels()][1] == "one-hot\nours, n = 3"
+
+
+def test_times_of_smoke_runs_and_other_calculators_are_drawn_on_demand_only():
+    rows = [made_up_times("one-hot", 0), made_up_times("one-hot", 0, "gfn1-xtb", smoke=True)]
+    assert "ours with gpaw" in figure("table1", rows).axes[0].get_title()
+    assert "ours with gfn1-xtb" in figure("table1", rows, smoke=True).axes[0].get_title()
+    with pytest.raises(ValueError, match="`rows` holds none of table1"):
+        figure("table1", rows, "gfn1-xtb")
 
 
 # The table
@@ -156,11 +186,78 @@ def test_the_table_gives_ours_beside_the_paper(tmp_path):
     for name in ("fig2a", "fig6b", "trainable-width"):
         rows = made_up_rows(name) + made_up_rows(name, "xwch", found=(7, 8, 9))
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    times = [made_up_times("one-hot", 0), made_up_times("one-hot", 1), made_up_times("one-hot", 0, "gfn1-xtb")]
+    (tmp_path / "table1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in times))
     lines = {line.split(" | ")[0][2:]: line for line in markdown(tmp_path).splitlines()}
+    assert "gpaw, one-hot: 0.10, 9.00, 0.90 s, evaluation 90%, medians, n = 6<br>gfn1-xtb, one-hot" in lines["table1"]
     assert "gfn1-xtb, one-hot: n50 300 (100 to > 1500), 2 of 3 found; paper 750<br>" in lines["fig2a"]
     assert "xwch, one-hot: n50 8 (7 to 9), 3 of 3 found; paper 750<br>" in lines["fig2a"]
     assert "gfn1-xtb, β₁ = 0.01: largest mean c_i is that of λ_4, 0.09 ± 0.00, n = 3" in lines["fig6d"]
     assert "gfn1-xtb, λ from 1Δ: ends at λ/Δ = 2.00 ± 0.00, n = 3" in lines["trainable-width"]
+
+
+def test_the_table_tells_how_often_the_best_structure_on_the_grid_was_found(tmp_path):
+    def line(*rows):
+        (tmp_path / "fig2a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (text,) = re.findall(r"gfn1-xtb, one-hot: (.*?)<br>", markdown(tmp_path))
+        return text
+
+    stopped = [row | {"exact_at": row["found_at"]} for row in made_up_rows("fig2a")]
+    assert line(*stopped).endswith("2 of 3 found; paper 750; best on grid: 2 of 3, n50 300 (100 to > 1500)")
+    stopped[0] |= {"exact_at": None}
+    assert line(*stopped).endswith("; best on grid: 1 of 3 when they stopped")
+    del stopped[0]["exact_at"]
+    assert "best on grid: 1 of 2" in line(*stopped)
+    assert line(*made_up_rows("fig2a")).endswith("2 of 3 found; paper 750")
+
+
+def rows_of_two_arms(name, found):
+    """Rows of the two arms of a figure, made up from when they were found."""
+    rows = []
+    for arm, at in zip(EXPERIMENTS[name].study.arms, found, strict=True):
+        rows += [row for row in made_up_rows(name, found=at) if row["arm"] == arm]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        ((range(700, 720), range(300, 320)), "as in the paper (p = 9e-12)"),
+        ((range(300, 320), range(700, 720)), "the other way round (p = 9e-12)"),
+        ((range(300, 320), range(300, 320)), "not told apart (p = 1)"),
+        (([None] * 5, [None] * 5), "not told apart (p = 1)"),
+    ],
+)
+def test_a_comparison_of_the_paper_is_judged_by_the_log_rank_test(found, verdict):
+    experiment = EXPERIMENTS["fig12"]
+    (said,) = verdicts(experiment, experiment.study, rows_of_two_arms("fig12", found))
+    assert said == f"Gaussian, λ = Δ before one-hot: {verdict}"
+
+
+def test_arms_that_the_paper_finds_alike_may_be_told_apart():
+    experiment = EXPERIMENTS["fig6b"]
+    said = verdicts(experiment, experiment.study, made_up_rows("fig6b"))
+    assert said[0] == "β₁ = 0.01 like β₁ = 0: not told apart, as in the paper (p = 1)"
+    late = [row | {"found_at": 900, "episodes": 1000} for row in made_up_rows("fig6b") if row["arm"] == "β₁ = 0.01"]
+    early = [row | {"found_at": 5} for row in made_up_rows("fig6b") if row["arm"] == "β₁ = 0"]
+    (said,) = verdicts(experiment, experiment.study, early + late)
+    assert said.startswith("β₁ = 0.01 like β₁ = 0: told apart (p = 0.0")
+
+
+def test_comparisons_need_rows_of_both_arms():
+    experiment = EXPERIMENTS["fig2a"]
+    rows = [row for row in made_up_rows("fig2a") if row["arm"] == "one-hot"]
+    assert verdicts(experiment, experiment.study, rows) == []
+
+
+def test_the_mean_until_success_counts_the_end_for_those_without_one():
+    assert mean_episodes([10.0, 30.0, np.nan, 90.0], [10, 30, 100, 90], 50) == (10 + 30 + 50 + 50) / 4
+
+
+def test_the_table_says_what_agrees_with_the_paper(tmp_path):
+    rows = rows_of_two_arms("fig7", (range(4400, 4420), range(2200, 2220)))
+    (tmp_path / "fig7.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "<br>xwch, AGR before one-hot: as in the paper (p = " in markdown(tmp_path)
 
 
 def test_the_table_of_the_docs_is_what_the_rows_say():
@@ -185,7 +282,8 @@ def test_a_figure_is_run_and_drawn_by_its_name(tmp_path, monkeypatch):
     study = run("study", "fig6c", "--smoke", "--evaluator", "xwch", "--restarts", 1)
     assert study.exit_code == 0, study.stderr
     assert len(read_rows(tmp_path / "fig6b.rows.jsonl")) == 3
-    assert run("study", "fig6c", "--smoke", "--evaluator", "xwch", "--restarts", 1).exit_code == 0
+    again = run("study", "fig6c", "--smoke", "--evaluator", "xwch", "--restarts", 1, "--to-the-end")
+    assert again.exit_code == 0, again.stderr
     assert len(read_rows(tmp_path / "fig6b.rows.jsonl")) == 3
     assert run("plot", "fig6c", "--smoke", "--evaluator", "xwch", "--out", "c.pdf").exit_code == 0
     assert (tmp_path / "c.pdf").read_bytes().startswith(b"%PDF")
@@ -213,6 +311,10 @@ def test_the_table_is_printed(tmp_path):
         (["study", "fig2a", "--restarts", "0"], "`restarts` is 0 but must be at least 1"),
         (["study", "fig3", "--restarts", "0"], "`restarts` is 0 but must be at least 1"),
         (["study", "fig3", "--evaluator", "xwch"], "`spec` is 'fig3', which has neither calculator nor episodes"),
+        (["study", "table1", "--evaluator", "dft"], "`evaluator` is 'dft'"),
+        (["study", "table1", "--episodes", "0"], "`episodes` is 0 but must be at least 1"),
+        (["study", "table1", "--restarts", "0"], "`restarts` is 0 but must be at least 1"),
+        (["plot", "table1"], "`rows` holds none of table1 with these settings: run `asla study table1`"),
         (["plot", "fig99"], "`name` is 'fig99' but must be one of fig2a, "),
         (["plot", "fig2a"], "`rows` holds none of fig2a with these settings: run `asla study fig2a`"),
         (["plot", "."], "`directory` is . but must hold the results of a search"),

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from asla_agents.q_map import QMapNetwork, QMapPolicy
-from asla_agents.representations import REPRESENTATIONS
+from asla_agents.q_map import QMapNetwork, QMapPolicy, take_over
+from asla_agents.representations import REPRESENTATIONS, OneHot
 from asla_env.grid import Grid
 
 GRID = Grid((7, 6), (1.4, 1.2), (True, False))
@@ -276,3 +276,24 @@ def test_a_target_network_that_follows_gives_its_own_q_values():
             parameter.data.zero_()
         assert not target(images).any()
         assert policy(images).any()
+
+
+# Taking over weights
+
+
+def test_weights_of_another_grid_give_the_same_values_wherever_the_surroundings_are_the_same():
+    def q_values(policy, shape):
+        image = torch.zeros(1, 1, *shape)
+        image[0, 0, 60, 60] = 1
+        return policy.q_map(image).detach()[0, 0]
+
+    policies, shapes = [], ((125, 121), (130, 124))
+    for shape, spacing, periodic in zip(shapes, (0.2078, 0.2023), ((True, True), (False, True)), strict=True):
+        grid = Grid(shape, tuple(n * spacing for n in shape), periodic)
+        images, actions = spaces.MultiBinary([1, *shape]), spaces.Discrete(grid.n_pixels)
+        policies.append(QMapPolicy(images, actions, lambda _: 1e-3, grid, OneHot, network_kwargs={"state_value": True}))
+    before = q_values(policies[1], shapes[1])
+    take_over(policies[1], policies[0].state_dict())
+    there, here = (q_values(policy, shape)[45:76, 45:76] for policy, shape in zip(policies, shapes, strict=True))
+    torch.testing.assert_close(there, here, rtol=0, atol=1e-5)
+    assert not torch.allclose(here, before[45:76, 45:76], atol=1e-3)

@@ -15,7 +15,10 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from asla_agents import cli
+from asla_agents import study as study_module
 from asla_agents.callbacks import read_rows
+from asla_agents.config import SearchConfig
+from asla_agents.ensemble import MemberResult
 from asla_agents.study import Study, curve_data, key_of, rows_of, run_study
 
 SETTINGS = {
@@ -48,6 +51,7 @@ def test_there_is_a_row_for_each_restart_of_each_arm(whole):
     assert [(row["arm"], row["seed"]) for row in whole] == [(arm, i) for arm in ("one-hot", "wide") for i in range(3)]
     assert all(row["episodes"] == {"one-hot": 4, "wide": 12}[row["arm"]] for row in whole)
     assert len({row["best_above_reference"] for row in whole}) > 3
+    assert {row["exact_at"] for row in whole} == {None}
 
 
 def test_workers_and_groups_do_not_change_the_rows(whole, tmp_path):
@@ -161,6 +165,41 @@ def test_restarts_that_were_allowed_other_numbers_of_episodes_count_too_the_long
     assert rows_of(longer, "wide", rows) == rows_of(STUDY, "wide", rows)
     old = [{name: value for name, value in row.items() if name != "budget"} for row in whole]
     assert len(rows_of(STUDY, "wide", old)) == 3
+
+
+def test_restarts_that_went_on_after_a_success_count_too_and_come_first():
+    stopping = Study(settings={**SETTINGS, "stop_on_success": True})
+    row = {"arm": "default", "seed": 0, "budget": 4, "found_at": 2}
+    stopped = row | {"key": key_of(stopping.config("default", 0)), "episodes": 2, "exact_at": None}
+    went_on = row | {"key": key_of(stopping.changed(stop_on_success=False).config("default", 0)), "episodes": 4}
+    went_on |= {"exact_at": 3}
+    for rows in ([stopped, went_on], [went_on, stopped]):
+        assert rows_of(stopping, "default", rows) == [went_on]
+    assert rows_of(stopping.changed(stop_on_success=False), "default", [stopped]) == []
+    assert curve_data([went_on, stopped], "exact_at")[1] == [4, 2]
+    np.testing.assert_array_equal(curve_data([went_on, stopped], "exact_at")[0], [3, np.nan])
+
+
+def a_result(energies, **settings):
+    config = SearchConfig(**{**SETTINGS, **settings})
+    return MemberResult(0, config, len(energies), None, None, np.array(energies), {})
+
+
+def test_the_best_on_the_grid_is_found_up_to_a_hundredth_of_an_electronvolt_and_whatever_is_lower():
+    exact = study_module._best_on_grid(STUDY.config("one-hot", 0), None)
+    assert exact == pytest.approx(-0.0453, abs=1e-4)
+    limit = exact + study_module.EXACT_WINDOW
+    for energies, at in (([1, limit + 1e-4, np.inf], None), ([1, limit - 1e-4], 2), ([1, 2, -9, limit], 3)):
+        assert study_module._row("an arm", a_result(energies), limit)["exact_at"] == at
+
+
+def test_without_an_energy_of_the_best_on_the_grid_nothing_is_it():
+    assert study_module._row("an arm", a_result([-1e6]), np.nan)["exact_at"] is None
+
+
+def test_rows_from_before_the_best_on_the_grid_was_looked_for_have_none():
+    found_at, _ = curve_data([{"episodes": 5, "found_at": 2}], "exact_at")
+    assert np.isnan(found_at[0])
 
 
 def test_changed_settings_are_those_of_all_arms():

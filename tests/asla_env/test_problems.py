@@ -16,7 +16,7 @@ from ase.neighborlist import neighbor_list
 from tblite.ase import TBLite
 
 from asla_env.action import ActionMask
-from asla_env.problems import PROBLEMS, grain_boundary, graphene, graphene_mini, naphthalene
+from asla_env.problems import PROBLEMS, best_on_grid, grain_boundary, graphene, graphene_mini, naphthalene
 from asla_env.xwch import XWCH, energy_batch
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -309,6 +309,56 @@ def test_the_best_naphthalene_on_the_grid_has_its_recorded_energy_and_is_the_ref
     found = built(naphthalene(), best["pixels"], best["symbols"])
     assert energy(found, gfn1) == pytest.approx(best["energy"], abs=1e-5)
     assert reference_energy("naphthalene", gfn1) == pytest.approx(best["energy"], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_best_structures_on_the_grid_are_whole_and_on_its_pixels(name):
+    problem = PROBLEMS[name]()
+    assert 1 <= len(best_on_grid(name)) <= 2
+    for atoms in best_on_grid(name):
+        from_template = (
+            np.linalg.norm(atoms.positions[:, None] - problem.template.positions, axis=-1).min(axis=1) < 1e-9
+        )
+        assert sorted(atoms.symbols[from_template]) == sorted(problem.template.symbols)
+        placed = atoms[~from_template]
+        assert dict(placed.symbols.formula.count()) == problem.to_place
+        assert len(set(problem.grid.pixels(placed.positions))) == problem.n_to_place
+        np.testing.assert_allclose(problem.grid.positions(problem.grid.pixels(placed.positions)), placed.positions)
+
+
+@pytest.mark.parametrize(
+    ("name", "calculator", "above"),
+    [
+        ("graphene", XWCH, BEST["graphene"]["xwch"]["energy_above_ideal"]),
+        ("graphene", gfn1, BEST["graphene"]["gfn1-xtb"]["energy_above_ideal"]),
+        ("graphene-mini", XWCH, -0.0453),
+        ("graphene-mini", gfn1, -0.2923),
+        ("grain-boundary", XWCH, -0.0564),
+        ("grain-boundary", gfn1, -0.0161),
+        ("naphthalene", gfn1, 0.0),
+    ],
+)
+def test_the_lowest_of_the_best_structures_is_the_lowest_known_by_each_calculator(name, calculator, above):
+    lowest = min(energy(atoms, calculator) for atoms in best_on_grid(name))
+    assert lowest - reference_energy(name, calculator) == pytest.approx(above, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["graphene", "graphene-mini", "grain-boundary"])
+def test_no_move_of_an_atom_by_a_pixel_lowers_the_best_structures_by_xwch(name):
+    problem = PROBLEMS[name]()
+    lowest = min(best_on_grid(name), key=lambda atoms: energy(atoms, XWCH))
+    pixels = problem.grid.pixels(lowest.positions[len(problem.template) :])
+    index = np.transpose(np.unravel_index(pixels, problem.grid.shape))
+    moved = [
+        problem.structure(np.ravel_multi_index((each % problem.grid.shape).T, problem.grid.shape)).positions
+        for each in moved_by_a_pixel(index, range(len(index)))
+    ]
+    assert energy_batch(moved, lowest.cell, lowest.pbc).min() > energy(lowest, XWCH)
+
+
+def test_a_problem_that_does_not_exist_has_no_best_structure():
+    with pytest.raises(ValueError, match="`name` is 'gold' but must be one of graphene, "):
+        best_on_grid("gold")
 
 
 # What counts as found

@@ -86,6 +86,17 @@ def test_four_convolutions_with_ten_kernels_of_15x15_have_49531_weights():
     assert n_trainable(q_map_policy(OneHot)) == n_trainable(q_map_policy(Gaussian)) == 49_531
 
 
+@pytest.mark.parametrize("kind", [OneHot, Gaussian])
+def test_the_one_hot_image_goes_through_one_more_convolution_before_the_same_network(kind):
+    """Fig. 1(c) and (d): 'input directly to the' CNN, or 'converted using a convolutional layer before being fed'."""
+    policy, one_hot = q_map_policy(kind), atoms_at((3, 4), (20, 18))
+    image = one_hot.clone()
+    if kind is Gaussian:
+        padded = nn.functional.pad(one_hot, (12, 12, 12, 12), mode="circular")
+        image = nn.functional.conv2d(padded, policy.features_extractor.kernel())
+    torch.testing.assert_close(policy.q_map(one_hot), policy.network(image, one_hot), rtol=0, atol=1e-5)
+
+
 # III. Gaussian representation
 
 
@@ -190,6 +201,23 @@ def test_without_bias_nothing_is_drawn_far_from_atoms():
     assert image[far].abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("bias", [-0.1, 0.0, 0.1])
+def test_only_with_a_bias_do_the_kernels_of_the_network_act_far_from_atoms(bias):
+    """'the kernels in the ASLA network can thus operate on these regions'; 'With a bias of zero ... only ... close'."""
+    far = np.ix_([0, 1], [0, 1])  # 18 pixels and more from the atom along both axes
+    image, values = atoms_at((20, 18)), []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        first_layer = nn.Conv2d(1, 10, 15, padding=7, padding_mode="circular", bias=False)
+        drawn = draw(Gaussian, bias=bias, width_over_spacing=1.0, kernel_size=9).image(image)
+        torch.manual_seed(seed)
+        nn.init.normal_(first_layer.weight)
+        values.append(first_layer(drawn).detach()[0, 0].numpy()[far])
+    assert np.allclose(values[0], values[1], atol=1e-5) is (bias == 0)
+    if bias == 0:
+        np.testing.assert_allclose(values[0], 0, atol=1e-5)
+
+
 # V. Automated Gaussian representation
 
 
@@ -219,6 +247,12 @@ def test_the_basis_has_nine_predetermined_widths():
     """'λ_n = {Δ/3, 2Δ/3, Δ, 4Δ/3, 5Δ/3, 2Δ, 7Δ/3, 8Δ/3, 3Δ}'."""
     widths = draw(AGR).double().widths / SPACING
     np.testing.assert_allclose(widths, [1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2, 7 / 3, 8 / 3, 3], rtol=1e-12)
+
+
+def test_the_fourth_width_is_the_one_nearest_to_the_best_single_one():
+    """'narrowly peaked around the kernels of optimal λ (~ λ_4)'."""
+    widths = draw(AGR).widths.numpy() / SPACING
+    assert np.abs(widths - 1.25).argmin() == 4 - 1
 
 
 def test_the_kernel_is_the_sum_of_equation_2():

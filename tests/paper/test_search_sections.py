@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from asla_agents import ASLA
 from asla_agents.exploration import Exploration, choose
+from asla_agents.q_map import placement_loss
 from asla_agents.replay import BuildReplay, ReplaySettings
 from asla_agents.symmetry import augmentations
 from asla_env import AtomPlacementEnv, Grid, Problem, problems
@@ -86,6 +88,28 @@ def test_every_placement_of_a_build_has_a_target_between_minus_1_and_1():
     assert set(batch.actions[:, 0]) == {3, 18, 5, 20, 22, 30}
     assert batch.targets.min() == -1
     assert batch.targets.max() == 1
+
+
+def test_the_most_stable_structure_has_the_target_1_and_others_rescaled_energies():
+    """'Maximum Q-values of 1 indicate that the most stable structure is expected'; 'essentially rescaled energies'."""
+    problem = small_problem()
+    builds = BuildReplay(problem, ReplaySettings(), augmentations(problem)[:1])
+    energies = np.array([-3.0, 1.0, 0.0, 5.0, -1.0])
+    for energy, placed in zip(energies, [(3, 18), (5, 20), (3, 22), (30, 3), (18, 36)], strict=True):
+        builds.add(placed, float(energy))
+    targets = builds.targets(energies)
+    assert targets.max() == targets[0] == 1
+    order = np.argsort(energies)
+    assert np.all(np.diff(targets[order]) <= 0)
+    low, middle, high = targets[order][:3]  # on a line with the energies -3, -1 and 0 eV
+    assert (low - middle) / (low - high) == pytest.approx(2 / 3)
+
+
+def test_the_loss_is_the_mean_squared_error_between_q_values_and_targets():
+    """'the loss function (the mean-squared error between Q-values and the rewards ...) is minimized'."""
+    q_values, targets = torch.tensor([[0.5], [-0.25], [1.0]]), torch.tensor([1.0, 0.25, -1.0])
+    loss = placement_loss(q_values, torch.ones(3, 1), targets)
+    assert loss.item() == pytest.approx((0.25 + 0.25 + 4) / 3)
 
 
 def test_the_training_phase_follows_each_episode():
