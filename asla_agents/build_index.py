@@ -27,14 +27,21 @@ class BuildIndex:
         self._bits[sites, byte] |= np.uint8(1 << bit)
         self._n_builds += 1
 
-    def builds_with(self, images: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which builds have all atoms of a structure, or of one of its symmetric images, shape (builds,).
+    def builds_with(self, images: NDArray[np.int64], further: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which builds have all atoms of a structure and one further atom, or those of a symmetric image.
 
         Parameters
         ----------
         images
             Sites of each image's atoms, shape (images, atoms).
+        further
+            Sites of some atoms, each to be looked for with the structure, in each image, shape (images, further).
+
+        Returns
+        -------
+        ndarray
+            Shape (further, builds).
         """
         have_all = np.bitwise_and.reduce(self._bits[images], axis=1)  # [image, byte]
-        one_of_them = np.bitwise_or.reduce(have_all, axis=0)
-        return np.unpackbits(one_of_them, count=self._n_builds, bitorder="little").view(np.bool_)
+        one_of_them = np.bitwise_or.reduce(have_all[:, None] & self._bits[further], axis=0)  # [further, byte]
+        return np.unpackbits(one_of_them, axis=1, count=self._n_builds, bitorder="little").view(np.bool_)

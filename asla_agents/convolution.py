@@ -11,6 +11,7 @@ convolution are products of those of image and kernel, a matrix of signs and ker
 Inside, axes are ordered ``(x, y[, z], channel, ..., batch)``: then no product needs a transposed copy.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import product
@@ -245,6 +246,9 @@ class Convolution(nn.Module):
     the size of the signal through rectified layers (He et al., arXiv:1502.01852); with the start of `torch.nn.Conv2d`,
     where it falls to a third from layer to layer, learning begins late.
 
+    With a reach, the kernels are the weights times a Gaussian of unit mean square. The number of weights and what they
+    can express stay as they are, but training starts from what is near and takes longer steps there.
+
     Parameters
     ----------
     in_channels, out_channels
@@ -253,21 +257,35 @@ class Convolution(nn.Module):
         Pixels of the kernel along every axis, an odd number.
     grid
         The images' pixels and boundary conditions.
+    reach
+        Standard deviation in pixels of the Gaussian that the weights are multiplied with; inf: they are the kernels.
 
     Raises
     ------
     ValueError
-        If `kernel_size` is even.
+        If `kernel_size` is even, or `reach` is not positive.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, grid: Grid) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, grid: Grid, reach: float = math.inf
+    ) -> None:
         super().__init__()
+        if not reach > 0:
+            raise ValueError(f"`reach` is {reach} pixels but must be positive")
+        self._reach = reach
         kernel_shape = (kernel_size,) * grid.ndim
         self._convolve = FourierConvolution(grid.shape, kernel_shape, grid.periodic)
         spread = (2 / (in_channels * prod(kernel_shape))) ** 0.5
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *kernel_shape).normal_(0, spread))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self._kept: tuple[Tensor, Tensor] | None = None  # weights and their spectrum
+
+    @property
+    def kernels(self) -> Tensor:
+        """What images are convolved with, shape (..., out, in, x, y[, z])."""
+        if math.isinf(self._reach):
+            return self.weight
+        return self.weight * _envelope(self._convolve.kernel_shape, self._reach, self.weight.dtype, self.weight.device)
 
     def forward(self, images: Tensor) -> Tensor:
         """Convolve images (x, y[, z], in, ..., batch) to images (x, y[, z], out, ..., batch)."""
@@ -297,7 +315,7 @@ class Convolution(nn.Module):
         if not all(self._convolve.periodic):
             patches = patches * inside.unsqueeze(-1)
         n = len(self._convolve.shape)
-        kernels = self.weight.movedim((-n - 1, -n - 2), (-2, -1)).flatten(-n - 2, -2)  # [..., kernel pixel * in, out]
+        kernels = self.kernels.movedim((-n - 1, -n - 2), (-2, -1)).flatten(-n - 2, -2)  # [..., kernel pixel * in, out]
         convolved = patches.flatten(-2).flatten(-3, -2) @ kernels + self.bias.unsqueeze(-2)  # [..., batch * n, out]
         return convolved.view(*pixels.shape, kernels.shape[-1])
 
@@ -320,9 +338,9 @@ class Convolution(nn.Module):
         makes them to its target networks. Stand-ins for the weights (`torch.func.functional_call`) are not kept.
         """
         if torch.is_grad_enabled() or not isinstance(self.weight, nn.Parameter):
-            return self._convolve.kernel_spectrum(self.weight)
+            return self._convolve.kernel_spectrum(self.kernels)
         if self._kept is None or not _identical(self._kept[0], self.weight):
-            self._kept = self.weight.detach().clone(), self._convolve.complex_spectrum(self.weight)
+            self._kept = self.weight.detach().clone(), self._convolve.complex_spectrum(self.kernels)
         return self._kept[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -338,6 +356,15 @@ def _check_pixels(name: str, pixels: torch.Size, expected: tuple[int, ...]) -> N
 def _identical(left: Tensor, right: Tensor) -> bool:
     """Whether two tensors of one shape hold the same values with the same precision on the same device."""
     return left.dtype == right.dtype and left.device == right.device and torch.equal(left, right)
+
+
+@lru_cache(maxsize=64)
+def _envelope(shape: tuple[int, ...], reach: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A Gaussian around the middle of a kernel, of unit mean square, shape (x, y[, z])."""
+    axes = np.meshgrid(*((np.arange(k) - k // 2) ** 2 for k in shape), indexing="ij")
+    gaussian = np.exp(-sum(axes) / (2 * reach**2))
+    with torch.inference_mode(False):  # what is kept must serve training too
+        return torch.as_tensor(gaussian / np.sqrt(np.mean(gaussian**2)), dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=64)

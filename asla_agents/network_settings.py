@@ -1,6 +1,7 @@
 """The shape of the network, as settings that a file can hold."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from torch import nn
@@ -28,6 +29,9 @@ class NetworkSettings:
         Kernels of each hidden layer.
     kernel_size
         Pixels of the kernels along every axis.
+    reach
+        Standard deviation in pixels of the Gaussian that the kernels are multiplied with, so that learning starts from
+        what is near; 1e6 leaves the kernels as they are.
     activation
         What stands between the layers.
     head
@@ -41,6 +45,7 @@ class NetworkSettings:
 
     hidden_channels: tuple[int, ...] = (10, 10, 10)
     kernel_size: int = 15
+    reach: float = 2.0
     activation: str = "leaky-relu"
     head: str = "linear"
 
@@ -49,6 +54,8 @@ class NetworkSettings:
             raise ValueError(f"`hidden_channels` is {self.hidden_channels} but must hold numbers of at least 1")
         if not (self.kernel_size >= 1 and self.kernel_size % 2 == 1):
             raise ValueError(f"`kernel_size` is {self.kernel_size} but must be an odd number of at least 1")
+        if not 0 < self.reach < inf:
+            raise ValueError(f"`reach` is {self.reach} pixels but must be positive and finite")
         for name, known in (("activation", ACTIVATIONS), ("head", HEADS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"`{name}` is {getattr(self, name)!r} but must be one of {', '.join(known)}")
@@ -58,6 +65,7 @@ class NetworkSettings:
         return {
             "hidden_channels": self.hidden_channels,
             "kernel_size": self.kernel_size,
+            "reach": self.reach,
             "activation_fn": ACTIVATIONS[self.activation],
             "head": self.head,
         }

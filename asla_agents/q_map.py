@@ -42,6 +42,9 @@ class QMapNetwork(nn.Module):
         Kernels of each hidden layer.
     kernel_size
         Pixels of the kernels along every axis, an odd number.
+    reach
+        Standard deviation in pixels of the Gaussian that the kernels are multiplied with, so that learning starts from
+        what is near; inf: there is none. See `Convolution`.
     activation_fn
         Module between the layers.
     head
@@ -52,7 +55,7 @@ class QMapNetwork(nn.Module):
     Raises
     ------
     ValueError
-        If `head` is unknown or `kernel_size` is even.
+        If `head` is unknown, `kernel_size` is even or `reach` is not positive.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class QMapNetwork(nn.Module):
         n_species: int = 1,
         hidden_channels: Sequence[int] = (10, 10, 10),
         kernel_size: int = 15,
+        reach: float = 2.0,
         activation_fn: type[nn.Module] = nn.LeakyReLU,
         head: str = "linear",
         state_value: bool = False,
@@ -73,9 +77,9 @@ class QMapNetwork(nn.Module):
         widths = (in_channels, *hidden_channels, n_species)
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
-            layers += [Convolution(before, after, kernel_size, grid), activation_fn()]
+            layers += [Convolution(before, after, kernel_size, grid, reach), activation_fn()]
         self.layers = nn.Sequential(*layers[:-1], HEADS[head]())
-        self.contributions = Convolution(widths[-2], n_species, kernel_size, grid) if state_value else None
+        self.contributions = Convolution(widths[-2], n_species, kernel_size, grid, reach) if state_value else None
         if self.contributions is not None:
             with torch.no_grad():
                 self.contributions.weight.mul_(0.1)  # dozens of atoms are summed: start near zero
@@ -137,12 +141,10 @@ def placement_loss(q_values: Tensor, weights: Tensor, targets: Tensor) -> Tensor
 
     Parameters
     ----------
-    q_values, weights
-        Q-values and weights of the placements of each sample, shape (..., batch, placements).
-    targets
-        Target of each sample, shape (..., batch).
+    q_values, weights, targets
+        Of the placements of each sample, shape (..., batch, placements).
     """
-    errors = (q_values - targets.to(q_values.dtype).unsqueeze(-1)) ** 2
+    errors = (q_values - targets.to(q_values.dtype)) ** 2
     return (weights * errors).sum((-2, -1)) / weights.sum((-2, -1))
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +21,12 @@ class Batch(NamedTuple):
     images: NDArray[np.int8]
     """One-hot images of unfinished structures, shape (batch, species, x, y[, z])."""
     actions: NDArray[np.int64]
-    """The next placements: the action itself and the same species on neighbouring pixels, shape (batch, 1 + n)."""
+    """Next placements: a few atoms of the build, each followed by its species on the neighbouring pixels, shape
+    (batch, placements * (1 + neighbours))."""
     weights: NDArray[np.float64]
-    """How much each placement counts in the loss, shape (batch, 1 + n)."""
+    """How much each of them counts in the loss, in sum about as much for all images, of the same shape."""
     targets: NDArray[np.float64]
-    """Target Q-values, shape (batch,)."""
+    """Target Q-values, of the same shape."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class ReplaySettings:
     late_exponent
         How much placements near the end of a build are preferred, where its energy says most about each of them: of n
         the one with ``floor(n u**late_exponent)`` more to come is drawn, with u uniform in [0, 1); 1 prefers none.
+    placements
+        Most atoms of a build that are learned from as the next one of an unfinished structure. All that are to come
+        could be the next; more of them cost little, as they share the image.
     spillover
         Weight in the loss of the neighbours of the pixel where the atom went; they share its target.
     shuffled_share
@@ -64,6 +69,7 @@ class ReplaySettings:
     minimum_window: float = 0.2
     lowest_target: float = -3.0
     late_exponent: float = 3.0
+    placements: int = 5
     spillover: float = 1.0
     shuffled_share: float = 1.0
 
@@ -73,7 +79,7 @@ class ReplaySettings:
             raise ValueError(
                 f"`best_share + latest_share` is {self.best_share + self.latest_share} but must be at most 1"
             )
-        check_at_least(self, 1, "n_best", "n_latest", "window_episodes")
+        check_at_least(self, 1, "n_best", "n_latest", "window_episodes", "placements")
         if not 0 < self.minimum_window < np.inf:
             raise ValueError(f"`minimum_window` is {self.minimum_window} eV but must be positive and finite")
         if not -np.inf < self.lowest_target <= -1:
@@ -184,7 +190,7 @@ class BuildReplay:
         seen = self.energies
         finite = seen[np.isfinite(seen)]
         if not len(finite):
-            return np.full(len(energies), self.settings.lowest_target)
+            return np.full(energies.shape, self.settings.lowest_target)
         typical = float(np.quantile(finite[-self.settings.window_episodes :], self.settings.window_quantile))
         lowest = float(finite.min())
         window = max(typical - lowest, self.settings.minimum_window * self._problem.n_to_place)
@@ -196,16 +202,24 @@ class BuildReplay:
         maps = self._maps[rng.integers(len(self._maps), size=batch_size)]  # [batch, sites]
         images = np.zeros((batch_size, self._problem.n_actions), dtype=np.int8)
         images[:, self._problem.template_sites] = 1
-        actions, lowest = np.empty(batch_size, dtype=np.int64), np.empty(batch_size)
-        energies = self.energies
+        atoms = np.full((batch_size, self.settings.placements), -1, dtype=np.int64)
+        lowest, energies = np.full(atoms.shape, np.inf), self.energies
         for i, (build, site_map) in enumerate(zip(builds, maps, strict=True)):
-            state, actions[i], is_through = self._draw_placement(build, site_map, rng)
-            images[i, state], lowest[i] = 1, energies[is_through].min()
-        placements = np.concatenate([actions[:, None], self._neighbours[actions]], axis=1)
-        weights = np.where(placements >= 0, self.settings.spillover, 0.0)
-        weights[:, 0] = 1
+            state, to_come, through = self._draw_placements(build, site_map, rng)
+            images[i, state] = 1
+            atoms[i, : len(to_come)] = to_come
+            lowest[i, : len(to_come)] = np.where(through, energies, np.inf).min(axis=1)
+        actions = np.concatenate([atoms[..., None], self._neighbours[atoms]], axis=-1)  # [batch, placement, 1 + n]
+        weights = np.where(actions >= 0, self.settings.spillover, 0.0)
+        weights[..., 0] = 1
+        there = atoms >= 0
+        weights *= (there / there.sum(axis=1, keepdims=True))[..., None]
+        targets = np.broadcast_to(self.targets(lowest)[..., None], actions.shape)
         shape = (batch_size, len(self._problem.species), *self._problem.grid.shape)
-        return Batch(images.reshape(shape), np.maximum(placements, 0), weights, self.targets(lowest))
+        flat = (
+            part.reshape(batch_size, prod(actions.shape[1:])) for part in (np.maximum(actions, 0), weights, targets)
+        )
+        return Batch(images.reshape(shape), *flat)
 
     def sample_finished(
         self, batch_size: int, rng: np.random.Generator
@@ -229,22 +243,23 @@ class BuildReplay:
         neighbours = self._neighbours[site]
         return np.asarray(neighbours[neighbours >= 0])
 
-    def _draw_placement(
+    def _draw_placements(
         self, build: int, site_map: NDArray[np.int64], rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], int, NDArray[np.bool_]]:
-        """Sites of an unfinished structure on the way to a build, the next placement, and which builds have both."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Sites of an unfinished structure on the way to a build, next placements, and which builds have both."""
         placed = self._sites[build]
         step = len(placed) - 1 - int(len(placed) * rng.random() ** self.settings.late_exponent)
         if rng.random() < self.settings.shuffled_share:
             atoms = self._shuffled(placed, rng)
         else:
             atoms = self._with_template(placed)
-        n_there = len(atoms) - len(placed) + step
-        is_through = self._index.builds_with(self._maps[:, atoms[: n_there + 1]])
+        n_there, last = len(atoms) - len(placed) + step, step + self.settings.placements
+        next_ones = atoms[n_there : n_there + self.settings.placements]
+        through = self._index.builds_with(self._maps[:, atoms[:n_there]], self._maps[:, next_ones])
         if self._free_origin:
             atoms = move_origin(atoms, self._problem)
         images = site_map[atoms[len(atoms) - len(placed) :]]
-        return images[:step], int(images[step]), is_through
+        return images[:step], images[step:last], through
 
     def _with_template(self, placed: NDArray[np.int32]) -> NDArray[np.int64]:
         """Sites of all atoms, the template's first."""

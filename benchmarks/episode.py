@@ -24,9 +24,9 @@ class PlainConvolution(nn.Module):
 
     def __init__(self, ours: Convolution) -> None:
         super().__init__()
-        n_out, n_in, size, _ = ours.weight.shape
+        n_out, n_in, size, _ = ours.kernels.shape
         self.conv = nn.Conv2d(n_in, n_out, size, padding=size // 2, padding_mode="circular")
-        self.conv.load_state_dict({"weight": ours.weight, "bias": ours.bias})
+        self.conv.load_state_dict({"weight": ours.kernels, "bias": ours.bias})
 
     def forward(self, images: Tensor) -> Tensor:
         """Convolve images (x, y, in, batch)."""

@@ -269,7 +269,7 @@ def test_training_fits_the_targets_of_the_stored_builds(shuffled_share):
 def test_the_loss_is_the_weighted_mean_of_the_squared_errors():
     q_values = torch.tensor([[1.0, 0.0], [0.5, 9.0]])
     weights = torch.tensor([[1.0, 0.5], [1.0, 0.0]])
-    targets = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    targets = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
     assert float(placement_loss(q_values, weights, targets)) == pytest.approx((1 + 0 + 0.25) / 2.5)
 
 

@@ -223,6 +223,42 @@ def test_the_start_keeps_the_size_of_the_signal_through_rectified_layers():
         assert 0.3 < images.square().mean() < 3
 
 
+def test_kernels_with_a_reach_are_the_weights_times_a_gaussian_of_unit_mean_square():
+    layer = Convolution(2, 3, 5, Grid((6, 7), (1.2, 1.4), (True, False)), reach=1.5)
+    factors = (layer.kernels / layer.weight).detach()
+    x, y = np.mgrid[-2:3, -2:3]
+    gaussian = np.exp(-(x**2 + y**2) / (2 * 1.5**2))
+    expected = torch.as_tensor(gaussian / np.sqrt(np.mean(gaussian**2)), dtype=torch.float32).expand(3, 2, 5, 5)
+    torch.testing.assert_close(factors, expected)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_layer_with_a_reach_convolves_with_its_kernels_everywhere_and_at_a_few_pixels(grad, images):
+    grid = Grid((6, 7), (1.2, 1.4), (True, False))
+    layer, plain = Convolution(2, 3, 5, grid, reach=1.5), Convolution(2, 3, 5, grid)
+    with torch.no_grad():
+        plain.weight.copy_(layer.kernels)
+    pixels = torch.randint(42, (4, 3))
+    with torch.set_grad_enabled(grad):
+        torch.testing.assert_close(layer(images), plain(images))
+        torch.testing.assert_close(layer.at(images, pixels), plain.at(images, pixels))
+
+
+def test_the_start_keeps_the_size_of_the_signal_whatever_the_reach():
+    torch.manual_seed(0)
+    grid = Grid((41, 36), (8.2, 7.2), (True, True))
+    images = torch.randn(41, 36, 10, 8)
+    for _ in range(4):
+        images = nn.functional.relu(Convolution(10, 10, 15, grid, reach=2.0)(images))
+        assert 0.2 < images.square().mean() < 5
+
+
+@pytest.mark.parametrize("reach", [0.0, -1.0, float("nan")])
+def test_a_reach_that_is_not_positive_raises(reach):
+    with pytest.raises(ValueError, match=r"`reach` is .* pixels but must be positive"):
+        Convolution(1, 1, 3, Grid((6, 7), (1.2, 1.4), (True, False)), reach)
+
+
 def test_an_even_kernel_raises():
     with pytest.raises(ValueError, match="must hold odd numbers of pixels"):
         Convolution(1, 1, 4, Grid((6, 7), (1.2, 1.4), (True, False)))

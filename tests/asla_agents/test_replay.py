@@ -18,6 +18,7 @@ from asla_env.observation import one_hot, placed_sites
 PLANE = Grid((7, 6), (5.6, 4.8), (True, False))
 SPACE = Grid((4, 3, 5), (3.2, 2.4, 4.0), (True, True, False))
 SETTINGS = ReplaySettings(
+    placements=1,
     best_share=0.25,
     latest_share=0.25,
     n_best=3,
@@ -100,7 +101,7 @@ def sampled(replay: BuildReplay, n=400, seed=0):
 def targets_by_structure(replay: BuildReplay, problem: Problem, n=2000) -> dict[frozenset[int], set[float]]:
     """Targets seen in a large batch, by the structure after the placement as a set of sites."""
     batch, found = sampled(replay, n), {}
-    for image, action, target in zip(batch.images, batch.actions[:, 0], batch.targets, strict=True):
+    for image, action, target in zip(batch.images, batch.actions[:, 0], batch.targets[:, 0], strict=True):
         after = frozenset([*placed_sites(image, problem).tolist(), int(action)])
         found.setdefault(after, set()).add(float(target))
     return found
@@ -140,7 +141,7 @@ def test_a_build_without_an_energy_is_worth_the_least_and_does_not_move_the_wind
 def test_without_any_energy_all_targets_are_minus_one():
     replay = with_energies([np.nan, np.nan])
     assert replay.targets(np.array([np.inf, 0.0])).tolist() == [-1, -1]
-    assert sampled(replay).targets.tolist() == [-1] * 400
+    assert sampled(replay).targets[:, 0].tolist() == [-1] * 400
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20), st.floats(1e-3, 1e2))
@@ -188,7 +189,7 @@ def test_mirror_builds_share_their_energies_if_symmetries_are_given(problem):
         replay.add(placed, 2.0)
         replay.add(mirrored(placed, problem), 0.0)
         replay.add(placed, 2.0)
-        assert set(sampled(replay).targets) == expected
+        assert set(sampled(replay).targets[:, 0]) == expected
 
 
 def test_a_better_build_stored_later_raises_the_target():
@@ -205,7 +206,7 @@ def test_a_worse_build_stored_later_changes_no_energy_reached():
     replay = make_replay(symmetric=False)
     for energy in (0.0, 7.0, 7.0, np.nan):
         replay.add([1, 9, 20], energy)
-    assert set(sampled(replay).targets) == {1.0}
+    assert set(sampled(replay).targets[:, 0]) == {1.0}
 
 
 @every_problem
@@ -214,7 +215,7 @@ def test_targets_equal_those_of_a_search_through_all_stored_builds(problem):
     images = [[set(permuted(build[:k], m, problem)) for k in range(1, 4)] for build in builds for m in maps(problem)]
     energies = np.repeat(energies, len(maps(problem)))
     batch = sampled(replay, 100)
-    for image, action, target in zip(batch.images, batch.actions[:, 0], batch.targets, strict=True):
+    for image, action, target in zip(batch.images, batch.actions[:, 0], batch.targets[:, 0], strict=True):
         after = {*placed_sites(image, problem).tolist(), int(action)}
         through = [e for states, e in zip(images, energies, strict=True) if after <= states[-1]]
         assert target == pytest.approx(float(replay.targets(np.array([min(through)]))[0]))
@@ -246,7 +247,7 @@ def test_where_the_origin_is_free_shuffled_images_are_translations_of_the_whole_
     images = [frozenset(placed_sites(image, problem).tolist()) for image in batch.images]
     drawn = set(zip(images, batch.actions[:, 0].tolist(), strict=True))
     assert drawn == {(before, a) for whole in wholes for before in subsets(whole) for a in whole - before}
-    assert batch.targets.tolist() == [1.0] * 2000
+    assert batch.targets[:, 0].tolist() == [1.0] * 2000
 
 
 def test_every_atom_of_the_templates_kind_becomes_the_template_as_often_and_no_other():
@@ -355,6 +356,34 @@ def test_without_spillover_only_the_placement_itself_counts():
     assert np.all(sampled(replay).weights == [1, 0, 0, 0, 0])
 
 
+# Several placements of one image
+
+
+@every_problem
+def test_every_atom_to_come_may_be_the_next_with_the_lowest_energy_of_the_builds_that_have_it(problem):
+    replay, builds, energies = filled(problem, placements=2, late_exponent=1.0, spillover=0.0)
+    batch, n_each = sampled(replay, 600), 1 + 2 * problem.grid.ndim
+    sets = [set(permuted(build, m, problem)) for build in builds for m in maps(problem)]
+    energies = np.repeat(energies, len(maps(problem)))
+    n_pairs = 0
+    for image, actions, weights, targets in zip(*batch, strict=True):
+        state = set(placed_sites(image, problem).tolist())
+        for i in (0, n_each):
+            if weights[i]:
+                through = [e for e, atoms in zip(energies, sets, strict=True) if state | {int(actions[i])} <= atoms]
+                assert targets[i] == pytest.approx(float(replay.targets(np.array([min(through)]))[0]))
+        n_pairs += bool(weights[n_each])
+        if weights[n_each]:
+            assert actions[0] != actions[n_each]
+    assert n_pairs > 100
+
+
+def test_an_image_counts_the_same_however_many_atoms_are_to_come():
+    replay, _, _ = filled(placements=3, late_exponent=1.0, spillover=0.0)
+    weights = sampled(replay).weights
+    assert {tuple(np.sort(row[row > 0]).round(3)) for row in weights} == {(1.0,), (0.5, 0.5), (0.333, 0.333, 0.333)}
+
+
 # Batches
 
 
@@ -365,7 +394,7 @@ def test_shapes_and_types_are_those_of_a_batch(problem):
     assert batch.images.shape == (33, len(problem.species), *problem.grid.shape)
     assert batch.images.dtype == np.int8
     assert batch.actions.shape == batch.weights.shape == (33, n_placements)
-    assert batch.targets.shape == (33,)
+    assert batch.targets.shape == batch.actions.shape
     assert np.all((batch.actions >= 0) & (batch.actions < problem.n_actions))
 
 
@@ -461,7 +490,7 @@ def test_builds_may_be_fewer_than_the_best_and_the_latest_and_end_early():
     batch = sampled(replay, 10)
     assert len(replay) == 1
     assert batch.images.sum(axis=(1, 2, 3)).tolist() == [1] * 10
-    assert batch.targets.tolist() == [-1] * 10
+    assert batch.targets[:, 0].tolist() == [-1] * 10
 
 
 # Determinism

@@ -107,7 +107,7 @@ def test_the_most_stable_structure_has_the_target_1_and_others_rescaled_energies
 
 def test_the_loss_is_the_mean_squared_error_between_q_values_and_targets():
     """'the loss function (the mean-squared error between Q-values and the rewards ...) is minimized'."""
-    q_values, targets = torch.tensor([[0.5], [-0.25], [1.0]]), torch.tensor([1.0, 0.25, -1.0])
+    q_values, targets = torch.tensor([[0.5], [-0.25], [1.0]]), torch.tensor([[1.0], [0.25], [-1.0]])
     loss = placement_loss(q_values, torch.ones(3, 1), targets)
     assert loss.item() == pytest.approx((0.25 + 0.25 + 4) / 3)
 
