@@ -1,6 +1,7 @@
 """A local energy model: a small network whose contributions, one for each atom, sum to the energy of a structure."""
 
 import copy
+from math import inf
 from typing import cast
 
 import numpy as np
@@ -58,7 +59,7 @@ class LocalEnergyModel(nn.Module):
         self.register_buffer("unit", torch.tensor(finite.std()))
         self.representation = copy.deepcopy(representation)
         self.contributions = QMapNetwork(
-            problem.grid, representation.n_channels, len(problem.species), hidden_channels=(10,)
+            problem.grid, representation.n_channels, len(problem.species), hidden_channels=(10,), reach=inf
         )
         last = cast(Convolution, self.contributions.layers[-2])
         with torch.no_grad():

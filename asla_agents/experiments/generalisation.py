@@ -8,7 +8,7 @@ in the lattice, but their atoms are rounded to pixels in different ways: who gen
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def q_map(image: NDArray[np.float64], structure: Sample, seed: int) -> NDArray[n
     """Q-values of all pixels, shape (x, y), by a network that was trained on two windows of a drawn image (x, y)."""
     windows = np.stack([window(image, structure.grid, sites[0]) for sites in structure.sites])
     trained = _train(torch.as_tensor(windows[:, None], dtype=torch.float32), seed)
-    network = QMapNetwork(structure.grid, kernel_size=_KERNEL)
+    network = QMapNetwork(structure.grid, kernel_size=_KERNEL, reach=inf)
     network.load_state_dict(trained.state_dict())
     with torch.no_grad():
         q_values = network(torch.as_tensor(image[None, None], dtype=torch.float32))
@@ -126,7 +126,7 @@ def _train(windows: Tensor, seed: int) -> QMapNetwork:
     """Fit a network to the targets of two windows, shape (2, 1, 17, 17)."""
     grid = Grid((WINDOW, WINDOW), (WINDOW, WINDOW), (False, False))
     with torch_seeded(seed):
-        network = QMapNetwork(grid, kernel_size=_KERNEL)
+        network = QMapNetwork(grid, kernel_size=_KERNEL, reach=inf)
     middle = torch.full((2, 1), grid.n_pixels // 2)
     targets = torch.tensor(TARGETS)[:, None]
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
