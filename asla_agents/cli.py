@@ -82,6 +82,12 @@ def search_command(
     time_limit: _TimeLimit = _LIMITS.time_s,
     memory_limit: _MemoryLimit = _LIMITS.memory_gib,
     dask: _Dask = None,
+    energies: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Database, or directory of a search, whose energies are not computed again; may be repeated."
+        ),
+    ] = None,
 ) -> None:
     """Search for the most stable structure."""
     try:
@@ -100,7 +106,7 @@ def search_command(
             imagination=ImaginationSettings() if imagination else None,
         )
         with _energies(workers, config, time_limit, memory_limit, dask) as executor:
-            result = search(config, out or _new_directory(config), executor=executor)
+            result = search(config, out or _new_directory(config), executor=executor, known=energies or ())
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
     _report(result)
@@ -138,6 +144,7 @@ def study_command(
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
     device: Annotated[str, typer.Option(help="Where the networks are: cpu or cuda.")] = "cpu",
     energy_workers: Annotated[int, typer.Option(help="Processes for energies that each of them has; 0: none.")] = 0,
+    dask: _Dask = None,
     rows: Annotated[
         Path | None, typer.Option(help="File of the rows; by default next to SPEC, of a figure in this directory.")
     ] = None,
@@ -154,7 +161,7 @@ def study_command(
             return
         job = job_of(spec, evaluator, episodes, smoke)
         path, n = rows or job.rows, job.restarts if restarts is None else restarts
-        _watch_study(job.study, path, n, workers=workers, device=device, energy_workers=energy_workers)
+        _watch_study(job.study, path, n, workers=workers, device=device, energy_workers=energy_workers, dask=dask)
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
     _report_study(job.study, read_rows(path), n)

@@ -4,8 +4,9 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import suppress
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from hashlib import blake2b
 from itertools import groupby
 from math import ceil
@@ -27,6 +28,7 @@ from asla_env.worker_process import end_with_parent
 
 MEMBERS = 32  # of an ensemble
 Row = dict[str, Any]
+_Energies = Callable[[], AbstractContextManager[Executor | None]]  # which makes what computes them
 
 
 class Study(BaseModel):
@@ -57,6 +59,7 @@ def run_study(
     device: str = "cpu",
     members: int = MEMBERS,
     energy_workers: int = 0,
+    dask: str | None = None,
     on_episodes: Callable[[int], None] | None = None,
 ) -> Iterator[Row]:
     """Run the restarts that have no row yet; each row is yielded when it is in the file.
@@ -77,6 +80,8 @@ def run_study(
         Most searches that one process advances together.
     energy_workers
         Guarded processes that each of these has for energies; 0: it computes them itself.
+    dask
+        Address of the scheduler of a Dask cluster that computes the energies instead.
     on_episodes
         Called with the number of episodes that ended since the last call.
 
@@ -96,7 +101,9 @@ def run_study(
     path.parent.mkdir(parents=True, exist_ok=True)
     _mend(path)
     with path.open("a", encoding="utf-8") as file:
-        for message in _messages(groups, workers, device, energy_workers):
+        limits = Limits().shared_by(workers * energy_workers) if energy_workers else None
+        energies = partial(energy_executor, energy_workers, limits, dask)
+        for message in _messages(groups, workers, device, energies):
             if isinstance(message, int):
                 if on_episodes is not None:
                     on_episodes(message)
@@ -165,18 +172,15 @@ def _groups(
 
 
 def _messages(
-    groups: list[list[tuple[str, SearchConfig]]], workers: int, device: str, energy_workers: int
+    groups: list[list[tuple[str, SearchConfig]]], workers: int, device: str, energies: _Energies
 ) -> Iterator[Row | int]:
     """Run groups in processes of their own; rows, and numbers of episodes that ended, as they come."""
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
     manager.start(end_with_parent)
-    limits = Limits().shared_by(workers * energy_workers) if energy_workers else None
     with manager, ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         queue = manager.Queue()
-        running: set[Future[None]] = {
-            pool.submit(_run_group, group, device, energy_workers, limits, queue) for group in groups
-        }
+        running: set[Future[None]] = {pool.submit(_run_group, group, device, energies, queue) for group in groups}
         try:
             while running or not queue.empty():
                 done, running = wait(running, timeout=0, return_when=FIRST_COMPLETED)
@@ -191,12 +195,10 @@ def _messages(
                 process.terminate()
 
 
-def _run_group(
-    group: list[tuple[str, SearchConfig]], device: str, energy_workers: int, limits: Limits | None, queue: Any
-) -> None:
+def _run_group(group: list[tuple[str, SearchConfig]], device: str, energies: _Energies, queue: Any) -> None:
     """Run an ensemble and hand over its rows, and how many episodes ended."""
     torch.set_num_threads(1)
-    with energy_executor(energy_workers, limits) as executor:
+    with energies() as executor:
         ensemble = Ensemble([config for _, config in group], device, executor=executor)
         for result in ensemble.run(queue.put):
             queue.put(_row(group[result.index][0], result))

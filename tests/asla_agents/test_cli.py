@@ -56,12 +56,19 @@ def start(tmp_path: Path, *arguments) -> subprocess.Popen:
 
 
 @pytest.fixture
-def recorded(monkeypatch):
+def sources():
+    """Where each search that was recorded was to have energies from."""
+    return []
+
+
+@pytest.fixture
+def recorded(monkeypatch, sources):
     """Replace the search by a record of what it was asked for."""
     calls = []
 
-    def search(config, directory, executor):
+    def search(config, directory, executor, known):
         calls.append((config, directory))
+        sources.append(list(known))
         return SearchResult(directory, config.episodes, -44.0982, 50.5, None, interrupted=False)
 
     monkeypatch.setattr(cli, "search", search)
@@ -175,6 +182,13 @@ def test_builds_are_imagined_if_asked_for(recorded, tmp_path):
         assert recorded[-1][0].imagination == expected
 
 
+def test_energies_of_other_searches_are_handed_on(recorded, sources, tmp_path):
+    options = ["--energies", "one.db", "--energies", tmp_path]
+    assert run("search", MINI, "--out", tmp_path / "out", *options).exit_code == 0
+    assert run("search", MINI, "--out", tmp_path / "out").exit_code == 0
+    assert sources == [[Path("one.db"), tmp_path], []]
+
+
 def test_without_a_directory_a_new_one_is_named_after_the_search(recorded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(3):
@@ -250,6 +264,7 @@ def assert_one_line(result, *parts):
         ([MINI, "--threads", -3], ["`threads` is -3", "at least 1"]),
         (["ASLA-Naphthalene-v0", "--evaluator", "xwch"], ["`symbols` has H", "the species that 'xwch' knows"]),
         ([MINI, "--episodes", 0, "--seed", -1], ["`episodes` is 0", "`seed` is -1"]),
+        ([MINI, "--evaluator", "xwch", "--energies", "no.db"], ["`path` is no.db but must be a database of energies"]),
         (["two\nlines"], ["`env_id` is 'two\\nlines'"]),
     ],
     ids=lambda value: " ".join(map(str, value)).encode("unicode_escape").decode(),
