@@ -1,6 +1,7 @@
 """The command `asla`."""
 
 import json
+import signal
 import sys
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
@@ -48,6 +49,7 @@ app = typer.Typer(help="Discover atomistic structures, atom by atom.", no_args_i
 def main() -> None:
     """Run the command line; what a user got wrong is one line and exit status 2."""
     sys.path.append(str(Path.cwd()))  # for a calculator in a file of one's own
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers of clusters send it: an end like Ctrl-C
     app()
 
 

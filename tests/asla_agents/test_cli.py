@@ -95,14 +95,15 @@ def test_a_search_from_the_shell_writes_its_files_and_says_what_it_found(tmp_pat
     assert "Warning" not in stderr
 
 
-def test_an_interrupt_from_the_shell_ends_a_search_with_all_files_written(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])  # Ctrl-C, and what schedulers of clusters send
+def test_an_interrupt_from_the_shell_ends_a_search_with_all_files_written(tmp_path, number):
     log = tmp_path / "out" / "episodes.jsonl"
     command = ["search", MINI, "--evaluator", "xwch", "--episodes", 100_000, "--out", "out"]
     with start(tmp_path, *command) as process:
         deadline = time.monotonic() + TIMEOUT
         while process.poll() is None and not log.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         stdout, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, stderr
     assert "Traceback" not in stderr
