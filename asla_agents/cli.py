@@ -1,6 +1,7 @@
 """The command `asla`."""
 
 import json
+import signal
 import sys
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
@@ -54,6 +55,7 @@ app = typer.Typer(help="Discover atomistic structures, atom by atom.", no_args_i
 def main() -> None:
     """Run the command line; what a user got wrong is one line and exit status 2."""
     sys.path.append(str(Path.cwd()))  # for a calculator in a file of one's own
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers of clusters send it: an end like Ctrl-C
     app()
 
 
@@ -99,13 +101,20 @@ def search_command(
     time_limit: _TimeLimit = _LIMITS.time_s,
     memory_limit: _MemoryLimit = _LIMITS.memory_gib,
     dask: _Dask = None,
+    energies: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Database, or directory of a search, whose energies are not computed again; may be repeated."
+        ),
+    ] = None,
 ) -> None:
     """Search for the most stable structure."""
     try:
         _set_threads(threads)
         config = search_config(config_file, _given_settings(context))
         with _energies(workers, config, time_limit, memory_limit, dask) as executor:
-            result = search(config, out or _new_directory(config), executor=executor, tensorboard=tensorboard)
+            where = out or _new_directory(config)
+            result = search(config, where, executor=executor, tensorboard=tensorboard, known=energies or ())
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
     _report(result)
@@ -164,6 +173,7 @@ def study_command(
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
     device: Annotated[str, typer.Option(help="Where the networks are: cpu or cuda.")] = "cpu",
     energy_workers: Annotated[int, typer.Option(help="Processes for energies that each of them has; 0: none.")] = 0,
+    dask: _Dask = None,
     rows: Annotated[
         Path | None, typer.Option(help="File of the rows; by default next to SPEC, of a figure in this directory.")
     ] = None,
@@ -182,7 +192,7 @@ def study_command(
             return
         job = job_of(spec, evaluator, episodes, smoke, to_the_end)
         path, n = rows or job.rows, job.restarts if restarts is None else restarts
-        _watch_study(job.study, path, n, workers=workers, device=device, energy_workers=energy_workers)
+        _watch_study(job.study, path, n, workers=workers, device=device, energy_workers=energy_workers, dask=dask)
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
     _report_study(job.study, read_study_rows(path), n)

@@ -5,7 +5,8 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from hashlib import blake2b
 from itertools import groupby
 from math import ceil, isfinite, nan
@@ -34,6 +35,7 @@ MEMBERS = 32  # of an ensemble
 EXACT_WINDOW = 0.01  # eV above the best structure known on the grid
 Row = dict[str, Any]
 _Group = list[tuple[str, SearchConfig]]  # arm and settings of restarts
+_Energies = Callable[[], AbstractContextManager[Executor | None]]  # which makes what computes them
 
 
 class Study(BaseModel):
@@ -64,6 +66,7 @@ def run_study(
     device: str = "cpu",
     members: int = MEMBERS,
     energy_workers: int = 0,
+    dask: str | None = None,
     on_episodes: Callable[[int], None] | None = None,
 ) -> Iterator[Row]:
     """Run the restarts that have no row yet; each row is yielded when it is in the file.
@@ -84,6 +87,8 @@ def run_study(
         Most searches that one process advances together.
     energy_workers
         Guarded processes that each of these has for energies; 0: it computes them itself.
+    dask
+        Address of the scheduler of a Dask cluster that computes the energies instead.
     on_episodes
         Called with the number of episodes that ended since the last call.
 
@@ -103,8 +108,10 @@ def run_study(
     path.parent.mkdir(parents=True, exist_ok=True)
     _mend(path)
     with path.open("a", encoding="utf-8") as file:
+        limits = Limits().shared_by(workers * energy_workers) if energy_workers else None
+        energies = partial(energy_executor, energy_workers, limits, dask)
         run = _run_here if workers == 1 else _run_there
-        for row in run(groups, workers, device, energy_workers, on_episodes or (lambda _: None)):
+        for row in run(groups, workers, device, energies, on_episodes or (lambda _: None)):
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -202,31 +209,28 @@ def _groups(restarts: _Group, workers: int, members: int) -> list[_Group]:
 
 
 def _run_here(
-    groups: list[_Group], _workers: int, device: str, energy_workers: int, on_episodes: Callable[[int], None]
+    groups: list[_Group], _workers: int, device: str, energies: _Energies, on_episodes: Callable[[int], None]
 ) -> Iterator[Row]:
     """Run groups in this process, one after another."""
-    limits, threads = Limits().shared_by(energy_workers) if energy_workers else None, torch.get_num_threads()
+    threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         for group in groups:
-            yield from _run_group(group, device, energy_workers, limits, on_episodes)
+            yield from _run_group(group, device, energies, on_episodes)
     finally:
         torch.set_num_threads(threads)
 
 
 def _run_there(
-    groups: list[_Group], workers: int, device: str, energy_workers: int, on_episodes: Callable[[int], None]
+    groups: list[_Group], workers: int, device: str, energies: _Energies, on_episodes: Callable[[int], None]
 ) -> Iterator[Row]:
     """Run groups in processes of their own."""
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
     manager.start(end_with_parent)
-    limits = Limits().shared_by(workers * energy_workers) if energy_workers else None
     with manager, ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         queue = manager.Queue()
-        running: set[Future[None]] = {
-            pool.submit(_report_group, group, device, energy_workers, limits, queue) for group in groups
-        }
+        running: set[Future[None]] = {pool.submit(_report_group, group, device, energies, queue) for group in groups}
         try:
             while running or not queue.empty():
                 done, running = wait(running, timeout=0, return_when=FIRST_COMPLETED)
@@ -245,18 +249,16 @@ def _run_there(
                 process.terminate()
 
 
-def _report_group(group: _Group, device: str, energy_workers: int, limits: Limits | None, queue: Any) -> None:
+def _report_group(group: _Group, device: str, energies: _Energies, queue: Any) -> None:
     """Run an ensemble in a process of its own and hand over its rows, and how many episodes ended."""
     torch.set_num_threads(1)
-    for row in _run_group(group, device, energy_workers, limits, queue.put):
+    for row in _run_group(group, device, energies, queue.put):
         queue.put(row)
 
 
-def _run_group(
-    group: _Group, device: str, energy_workers: int, limits: Limits | None, on_episodes: Callable[[int], None]
-) -> Iterator[Row]:
+def _run_group(group: _Group, device: str, energies: _Energies, on_episodes: Callable[[int], None]) -> Iterator[Row]:
     """Run an ensemble."""
-    with energy_executor(energy_workers, limits) as executor:
+    with energies() as executor:
         ensemble = Ensemble([config for _, config in group], device, executor=executor)
         exact = _best_on_grid(group[0][1], executor) + EXACT_WINDOW
         for result in ensemble.run(on_episodes):

@@ -63,6 +63,7 @@ def search(
     progress_bar: bool = True,
     executor: Executor | None = None,
     tensorboard: bool = False,
+    known: Sequence[Path] = (),
 ) -> SearchResult:
     """Run a search and write a directory of results.
 
@@ -80,13 +81,18 @@ def search(
         Where energies are computed, such as guarded processes; None: here.
     tensorboard
         Whether to write scalars and pictures for TensorBoard; the episodes are the same with and without.
+    known
+        Databases of energies, or directories of searches, whose energies by this calculator are not computed again.
 
     Raises
     ------
     FileExistsError
         If the directory holds something, or is a file.
+    FileNotFoundError
+        If there is no database of known energies.
     ValueError
-        If the calculator does not know a species, or fails on the reference structure.
+        If the calculator does not know a species, or fails on the reference structure; if a file of known energies is
+        no database.
     ImportError
         If TensorBoard is wanted and missing.
     """
@@ -96,6 +102,8 @@ def search(
     directory = RunDirectory.make(path, config)
     with directory.locked(), EnergyDatabase(directory.energies, calculator) as database:
         try:
+            for source in known:
+                _take_energies(database, source)
             model = make_model(config, make_env(config, executor, database), executor)
         except BaseException:
             directory.discard()  # nothing was searched: the name is free for the next try
@@ -149,8 +157,21 @@ def resume(
             ASLA.load(checkpoint, _together(env, config)) if checkpoint.exists() else make_model(config, env, executor)
         )
         directory.keep_episodes(model.episodes)
+        _let_fail_again(database, model, directory)
         directory.write_config(config)
         return _run(model, config, directory, progress_bar, tensorboard)
+
+
+def _take_energies(database: EnergyDatabase, source: Path) -> None:
+    """Copy the known energies of another search, and say how many they are."""
+    path = RunDirectory(source).energies if source.is_dir() else source
+    print(f"{database.copy_from(path)} energies by this calculator in {path}")
+
+
+def _let_fail_again(database: EnergyDatabase, model: ASLA, directory: RunDirectory) -> None:
+    """Let the episodes after the checkpoint fail as they did: their failures may have been those of a moment."""
+    failed = [row["placed"] for row in read_episodes(directory.path) if row["calculator_error"]]
+    database.fail_again(map(model.problem.canonical_key, failed))
 
 
 def _fingerprint(config: SearchConfig) -> str:

@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from multiprocessing.util import Finalize
@@ -23,8 +24,9 @@ _T = TypeVar("_T")
 class DaskPool(Executor):
     """Calls functions on the workers of a Dask cluster, each of which hands them to a `WorkerPool` of its own.
 
-    A call whose Dask worker dies is made again on another one. One that takes too long or ends its process costs that
-    process, not the Dask worker, and raises `EnergyError`.
+    A call whose Dask worker dies is made again on another one. How often, the scheduler says (``allowed-failures``);
+    after that the limits of crashes say how often all this is tried again. One that takes too long or ends its process
+    costs that process, not the Dask worker, and raises `EnergyError`.
 
     Parameters
     ----------
@@ -47,10 +49,8 @@ class DaskPool(Executor):
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Call a function on the cluster; an exception of the cluster itself is that of the future."""
-        there = self._executor.submit(_call_guarded, self._limits, partial(fn, *args, **kwargs))
         here = Future[Any]()
-        here.add_done_callback(lambda _: there.cancel())  # without effect but on one that was cancelled
-        there.add_done_callback(partial(_hand_over, here))
+        self._try(here, partial(fn, *args, **kwargs), self._limits.crash_retries)
         return cast(Future[_T], here)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -58,20 +58,29 @@ class DaskPool(Executor):
         self._executor.shutdown(wait and not cancel_futures)
         self._client.close()
 
+    def _try(self, here: Future[Any], call: Callable[[], Any], retries: int) -> None:
+        """Make a call on the cluster for a future, and again if its Dask workers die and retries are left."""
+        there = self._executor.submit(_call_guarded, self._limits, call)
+        here.add_done_callback(lambda _: there.cancel())  # without effect but on one that was cancelled
+        there.add_done_callback(partial(self._hand_over, here, call, retries))
 
-def _hand_over(here: Future[Any], there: Future[Any]) -> None:
-    """Give a future the outcome of another one."""
-    if there.cancelled():
-        here.cancel()
-    if not here.set_running_or_notify_cancel():
-        return
-    outcome = there.exception() or there.result()
-    if isinstance(outcome, KilledWorker):
-        outcome = EnergyError("crash", f"{outcome.allowed_failures + 1} Dask workers died", 0.0)
-    if isinstance(outcome, BaseException):
-        here.set_exception(outcome)
-    else:
-        here.set_result(outcome)
+    def _hand_over(self, here: Future[Any], call: Callable[[], Any], retries: int, there: Future[Any]) -> None:
+        """Give a future the outcome of another one, or try again if that died with its Dask workers."""
+        if there.cancelled():
+            here.cancel()
+        elif isinstance(there.exception(), KilledWorker) and retries and not here.cancelled():
+            with suppress(RuntimeError):  # no further try after `shutdown`
+                self._try(here, call, retries - 1)
+                return
+        if not here.set_running_or_notify_cancel():
+            return
+        outcome = there.exception() or there.result()
+        if isinstance(outcome, KilledWorker):
+            outcome = EnergyError("crash", f"{outcome.allowed_failures + 1} Dask workers died", 0.0)
+        if isinstance(outcome, BaseException):
+            here.set_exception(outcome)
+        else:
+            here.set_result(outcome)
 
 
 def _call_guarded(limits: Limits, function: Callable[[], Any]) -> Any:

@@ -2,8 +2,11 @@
 
 import json
 import sqlite3
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -14,10 +17,9 @@ from ase.db import connect
 from ase.db.sqlite import SQLite3Database
 
 _OURS, _ENERGIES_OF = "asla_structure", "asla_energies_of"
-_KNOWN = (
-    "SELECT key_value_pairs, energy FROM systems WHERE energy IS NOT NULL AND id IN "
-    "(SELECT id FROM text_key_values WHERE key = ? AND value = ?) ORDER BY id"
-)
+_OF_ONE = "id IN (SELECT id FROM text_key_values WHERE key = ? AND value = ?) ORDER BY id"
+_KNOWN = f"SELECT id, key_value_pairs, energy FROM systems WHERE energy IS NOT NULL AND {_OF_ONE}"
+_FAILED = f"SELECT id FROM systems WHERE energy IS NULL AND {_OF_ONE}"
 
 
 class EnergyDatabase:
@@ -43,13 +45,12 @@ class EnergyDatabase:
     """
 
     def __init__(self, path: Path, calculator: str) -> None:
-        self.path = path
+        self.path, self._name = path, calculator
         self._calculator = f"by-{calculator}"  # not a number, which ASE would take for one
+        self._failures = defaultdict[str, deque[str]](deque)  # that are to be again, the first one first
         self._database = cast(SQLite3Database, connect(path, type="db", use_lock_file=False))
-        try:
+        with _understood(path):
             self._energies = self._open()
-        except (sqlite3.DatabaseError, KeyError, TypeError, ValueError) as error:
-            raise _explained(path, error) from error
 
     def __len__(self) -> int:
         return len(self._energies)
@@ -91,14 +92,61 @@ class EnergyDatabase:
         facts: dict[str, Any] = {_OURS: digest, _ENERGIES_OF: self._calculator, "seconds": round(seconds, 4)}
         if isfinite(energy):
             structure.calc = SinglePointCalculator(structure, energy=energy)
-        try:
+        with self._transaction():
             self._database.write(structure, facts, data={"error": error} if error else {})
-            self._connection.commit()
-        except sqlite3.Error as problem:
-            self._connection.rollback()
-            raise OSError(f"{self.path}: {problem}") from problem
         if isfinite(energy):
             self._energies.setdefault(digest, energy)
+
+    def copy_from(self, path: Path) -> int:
+        """Copy from another file the energies by the same calculator that this one lacks; return how many there are.
+
+        Raises
+        ------
+        ValueError
+            If the file is something else than a database of ASE.
+        OSError
+            If it is not there or cannot be read, or this one cannot be written.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"`path` is {path} but must be a database of energies: there is no such file")
+        new = dict[str, float]()
+        with EnergyDatabase(path, self._name) as other, self._transaction(), _understood(path):
+            for digest, row_id, energy in other._known():
+                if digest not in self._energies and digest not in new:
+                    row = other._database.get(id=row_id)
+                    self._database.write(row, row.key_value_pairs)
+                    new[digest] = energy
+        self._energies |= new
+        return len(new)
+
+    def fail_again(self, forgiven: Iterable[bytes] = ()) -> None:
+        """Let structures fail as often as they did, for the same causes, before they have an energy.
+
+        Parameters
+        ----------
+        forgiven
+            Structures by their keys, each as often as its first failures are not to be again.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged.
+        """
+        self._failures.clear()
+        computed = {digest: row_id for digest, row_id, _ in reversed(list(self._known()))}
+        with _understood(self.path):
+            failed = [self._database.get(id=row_id) for (row_id,) in self._rows(_FAILED)]
+            for row in failed:
+                digest = row.key_value_pairs[_OURS]
+                if row.id < computed.get(digest, inf):  # a later one is another search's, merged into this
+                    self._failures[digest].append(str(row.data.get("error")))
+        for key in forgiven:
+            self.failure(key)
+
+    def failure(self, key: bytes) -> str | None:
+        """Why the structure with this key is to fail again this time; None if it is to be tried."""
+        failures = self._failures.get(_digest(key))
+        return failures.popleft() if failures else None
 
     def close(self) -> None:
         """Close the file; calling it again does nothing."""
@@ -115,12 +163,33 @@ class EnergyDatabase:
         # what is committed outlives the process, and what is in the file stays whole even if the power fails
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
-        with self._database.managed_connection():
-            rows = self._connection.execute(_KNOWN, (_ENERGIES_OF, self._calculator)).fetchall()
         energies: dict[str, float] = {}
-        for facts, energy in rows:
-            energies.setdefault(json.loads(facts)[_OURS], energy)
+        for digest, _, energy in self._known():
+            energies.setdefault(digest, energy)
         return energies
+
+    def _known(self) -> Iterator[tuple[str, int, float]]:
+        """Digest, row and energy in eV of all structures that have one by this calculator, oldest first."""
+        for row_id, facts, energy in self._rows(_KNOWN):
+            yield json.loads(facts)[_OURS], row_id, energy
+
+    def _rows(self, query: str) -> list[Any]:
+        """What a query about this calculator answers."""
+        with self._database.managed_connection():  # which makes the tables of a new file
+            return self._connection.execute(query, (_ENERGIES_OF, self._calculator)).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Write all or nothing; raises OSError."""
+        try:
+            yield
+            self._connection.commit()
+        except sqlite3.Error as problem:
+            self._connection.rollback()
+            raise OSError(f"{self.path}: {problem}") from problem
+        except BaseException:
+            self._connection.rollback()
+            raise
 
 
 def _digest(key: bytes) -> str:
@@ -128,8 +197,12 @@ def _digest(key: bytes) -> str:
     return f"of-{blake2b(key, digest_size=16).hexdigest()}"
 
 
-def _explained(path: Path, error: Exception) -> Exception:
-    """The error that a caller understands."""
-    if isinstance(error, sqlite3.OperationalError):
-        return OSError(f"{path}: {error}")
-    return ValueError(f"`path` is {path} but must be a database of ASE: {error}")
+@contextmanager
+def _understood(path: Path) -> Iterator[None]:
+    """Say of a file what a caller understands: it cannot be read, or is something else."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OSError(f"{path}: {error}") from error
+    except (sqlite3.DatabaseError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"`path` is {path} but must be a database of ASE: {error}") from error

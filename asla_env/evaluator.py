@@ -175,15 +175,19 @@ class Evaluator:
     def _look_up(self, key: bytes | None) -> Evaluation | None:
         if key is None:
             return None
-        if key in self._energies:
-            self._energies.move_to_end(key)
-            energy: float | None = self._energies[key]
-        else:
-            energy = self._database.get(key) if self._database is not None else None
+        error = self._database.failure(key) if self._database is not None else None
+        energy = self._known_energy(key) if error is None else nan
         if energy is None:
             return None
         self.n_cached += 1
-        return Evaluation(energy, None)
+        return Evaluation(energy, error)
+
+    def _known_energy(self, key: bytes) -> float | None:
+        """Energy in eV of a structure that was computed before."""
+        if key in self._energies:
+            self._energies.move_to_end(key)
+            return self._energies[key]
+        return self._database.get(key) if self._database is not None else None
 
     def _compute_there(self, structures: list[Atoms], executor: Executor) -> list[Evaluation]:
         """Compute energies by the executor; on an interrupt what is left of them is cancelled."""

@@ -1,6 +1,7 @@
 """Benchmarks keep what they measured, with date and machine, in `benchmarks/results`."""
 
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -30,3 +31,9 @@ def machine() -> str:
     processor = models[0] if models else platform.machine()
     gpu = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
     return ", ".join([processor, *gpu, f"torch {torch.__version__}", f"Python {platform.python_version()}"])
+
+
+def seconds_at_work(process: int) -> float:
+    """Time of a process on a core, which does not depend on what else the machine does."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/workers.py
 
-Overheads are those of a calculator that returns a constant; throughput is that of one that waits for 0.5 s; memory is
-that of this process and its one worker while 10,000 different structures are computed, after the first 1,000.
+Overheads are those of a calculator that returns a constant: by the clock, which other programs on the machine lengthen,
+and of this process and its worker on a core, which they do not. Throughput is that of one that waits for 0.5 s; memory
+is that of this process and its one worker while 10,000 different structures are computed, after the first 1,000.
 """
 
 import os
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from record import machine, record
+from record import machine, record, seconds_at_work
 
 from asla_env import Evaluator
 from asla_env.workers import WorkerPool
@@ -51,6 +52,14 @@ def median_s(function: Callable[[], Any]) -> float:
         function()
         times.append(time.perf_counter() - start)
     return float(np.median(times))
+
+
+def at_work_s(function: Callable[[], Any], processes: list[int]) -> float:
+    """Mean time of a call that processes spend on a core."""
+    before = sum(map(seconds_at_work, processes))
+    for _ in range(ROUNDS):
+        function()
+    return (sum(map(seconds_at_work, processes)) - before) / ROUNDS
 
 
 def energies_per_s(workers: int) -> float:
@@ -90,17 +99,25 @@ def main() -> None:
         there = Evaluator(Constant, pool)
         there.evaluate(SHEET)
         by_worker = median_s(lambda: there.evaluate(SHEET)) - bare
+        at_work = at_work_s(lambda: there.evaluate(SHEET), [os.getpid(), pool.submit(os.getpid).result()])
         before, after = memory_mib(pool)
     one, four = energies_per_s(1), energies_per_s(4)
     growth = [100 * (b / a - 1) for a, b in zip(before, after, strict=True)]
-    print(f"{machine()}; medians of {ROUNDS}")
-    print(f"overhead of an energy: {in_process * 1e3:.3f} ms in this process, {by_worker * 1e3:.3f} ms by a worker")
+    print(f"{machine()}; medians of {ROUNDS}; load {os.getloadavg()[0]:.1f}")
+    print(f"overhead of an energy: {in_process * 1e3:.3f} ms in this process, {by_worker * 1e3:.3f} ms by a worker,")
+    print(f"  which is {at_work * 1e3:.3f} ms of both processes on a core")
     print(f"throughput: {one:.2f}/s with one worker, {four:.2f}/s with four, ratio {four / one:.2f}")
     print(f"memory after {N_ENERGIES} energies: {growth[0]:+.1f} % here, {growth[1]:+.1f} % in the worker")
-    numbers = {"in_process_s": in_process, "by_worker_s": by_worker, "one_per_s": one, "four_per_s": four}
+    numbers = {
+        "in_process_s": in_process,
+        "by_worker_s": by_worker,
+        "by_worker_at_work_s": at_work,
+        "one_per_s": one,
+        "four_per_s": four,
+    }
     rounded: dict[str, Any] = {name: float(f"{number:.4g}") for name, number in numbers.items()}
     memory = {"mib_before": np.round(before, 1).tolist(), "mib_after": np.round(after, 1).tolist()}
-    record("workers", rounded | memory)
+    record("workers", {"load": round(os.getloadavg()[0], 1)} | rounded | memory)
 
 
 if __name__ == "__main__":

@@ -58,12 +58,19 @@ def start(tmp_path: Path, *arguments) -> subprocess.Popen:
 
 
 @pytest.fixture
-def recorded(monkeypatch):
+def sources():
+    """Where each search that was recorded was to have energies from."""
+    return []
+
+
+@pytest.fixture
+def recorded(monkeypatch, sources):
     """Replace the search by a record of what it was asked for."""
     calls = []
 
-    def search(config, directory, executor, tensorboard):
+    def search(config, directory, executor, tensorboard, known):
         calls.append((config, directory))
+        sources.append(list(known))
         return SearchResult(directory, config.episodes, -44.0982, 50.5, None, interrupted=False)
 
     monkeypatch.setattr(cli, "search", search)
@@ -90,14 +97,15 @@ def test_a_search_from_the_shell_writes_its_files_and_says_what_it_found(tmp_pat
     assert "Warning" not in stderr
 
 
-def test_an_interrupt_from_the_shell_ends_a_search_with_all_files_written(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])  # Ctrl-C, and what schedulers of clusters send
+def test_an_interrupt_from_the_shell_ends_a_search_with_all_files_written(tmp_path, number):
     log = tmp_path / "out" / "episodes.jsonl"
     command = ["search", MINI, "--evaluator", "xwch", "--episodes", 100_000, "--out", "out"]
     with start(tmp_path, *command) as process:
         deadline = time.monotonic() + TIMEOUT
         while process.poll() is None and not log.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         stdout, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, stderr
     assert "Traceback" not in stderr
@@ -302,6 +310,13 @@ def test_imagination_of_a_file_stays_as_it_is_if_asked_for_again(recorded, tmp_p
     assert recorded[1][0].imagination == ImaginationSettings()
 
 
+def test_energies_of_other_searches_are_handed_on(recorded, sources, tmp_path):
+    options = ["--energies", "one.db", "--energies", tmp_path]
+    assert run("search", MINI, "--out", tmp_path / "out", *options).exit_code == 0
+    assert run("search", MINI, "--out", tmp_path / "out").exit_code == 0
+    assert sources == [[Path("one.db"), tmp_path], []]
+
+
 def test_without_a_directory_a_new_one_is_named_after_the_search(recorded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(3):
@@ -393,6 +408,7 @@ def assert_one_line(result, *parts):
         ([MINI, "--threads", -3], ["`threads` is -3", "at least 1"]),
         (["ASLA-Naphthalene-v0", "--evaluator", "xwch"], ["`symbols` has H", "the species that 'xwch' knows"]),
         ([MINI, "--episodes", 0, "--seed", -1], ["`episodes` is 0", "`seed` is -1"]),
+        ([MINI, "--evaluator", "xwch", "--energies", "no.db"], ["`path` is no.db but must be a database of energies"]),
         (["two\nlines"], ["`env_id` is 'two\\nlines'"]),
     ],
     ids=lambda value: " ".join(map(str, value)).encode("unicode_escape").decode(),

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +85,12 @@ class Interrupted:
 
 def interrupt_at(call: int, monkeypatch) -> Interrupted:
     """Interrupt the calculator of the next search at some call, the first being for the reference."""
-    calculator = Interrupted(call)
-    entry = calculators._CALCULATORS["xwch"]
-    monkeypatch.setitem(calculators._CALCULATORS, "xwch", type(entry)(calculator, entry.species))
+    return in_place_of_xwch(Interrupted(call), monkeypatch)
+
+
+def in_place_of_xwch(calculator, monkeypatch):
+    entry = replace(calculators._CALCULATORS["xwch"], factory=calculator, batch=None)
+    monkeypatch.setitem(calculators._CALCULATORS, "xwch", entry)
     return calculator
 
 
@@ -101,6 +105,45 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(whole, tmp_pat
     assert calculator.calls == 10 - (call - 2)  # what was computed before is not computed again
     assert_same(whole, tmp_path / "run")
     assert "10/10" in capsys.readouterr().err
+
+
+class FailingInTurn(Interrupted):
+    """Fails now and then, but not twice on the same structure."""
+
+    def get_potential_energy(self, atoms):
+        energy = super().get_potential_energy(atoms)
+        if self.calls in (3, 4, 6, 8):
+            raise RuntimeError(f"failure {self.calls}")
+        return energy
+
+
+@pytest.mark.parametrize("call", [5, 7, 9])
+def test_energies_that_failed_fail_again_while_the_search_goes_on(tmp_path, monkeypatch, call):
+    for name, interrupts in (("whole", [10**9]), ("run", [call, 10**9])):
+        calculator = in_place_of_xwch(FailingInTurn(0), monkeypatch)
+        for at in interrupts:
+            calculator.at = at
+            resume(tmp_path / name, progress_bar=False) if (tmp_path / name).exists() else searched(tmp_path / name)
+            calculator.calls = call - 1 if at == call else calculator.calls
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.parametrize("source", [".", "energies.db"])
+def test_energies_of_another_search_are_not_computed_again(whole, tmp_path, monkeypatch, source, capsys):
+    calculator = interrupt_at(10**9, monkeypatch)
+    search(SearchConfig(**SETTINGS, episodes=10), tmp_path / "run", progress_bar=False, known=[whole / source])
+    assert calculator.calls == 0
+    assert "11 energies by this calculator" in capsys.readouterr().out
+    assert_same(whole, tmp_path / "run")
+    config = SearchConfig(**{**SETTINGS, "seed": 4}, episodes=10)
+    search(config, tmp_path / "other", progress_bar=False, known=[whole / source, tmp_path / "run"])
+    assert calculator.calls == 10  # all but the reference
+
+
+def test_a_search_with_energies_that_are_not_there_leaves_no_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"`path` is .* but must be a database of energies"):
+        search(SearchConfig(**SETTINGS, episodes=1), tmp_path / "run", known=[tmp_path / "nothing.db"])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("settings", [{"representation": "agr"}, {"imagination": {}}, {"patience": 1}])

@@ -90,6 +90,31 @@ def test_a_study_survives_its_processes_for_energies(whole, tmp_path):
     ]
 
 
+def test_a_study_loses_nothing_with_the_workers_of_its_dask_cluster(whole, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    killed, reports = [], []
+
+    def kill(episodes):
+        """Kill a worker of the cluster, which it replaces, after the first episode and after the fourth."""
+        reports.append(episodes)
+        if len(reports) in (1, 4):
+            killed.append(next(nanny.pid for nanny in cluster.workers.values() if nanny.pid))
+            os.kill(killed[-1], signal.SIGKILL)
+
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        dask = cluster.scheduler_address
+        rows = in_order(run_study(STUDY, tmp_path / "rows.jsonl", restarts=3, dask=dask, on_episodes=kill))
+    assert len(killed) == 2
+    for ours, theirs in zip(rows, whole, strict=True):
+        numbers = {name: pytest.approx(theirs[name], abs=0.002) for name in ("best_above_reference", "median_last_100")}
+        assert ours == theirs | numbers
+
+
+def test_energies_are_computed_by_a_cluster_or_by_processes(tmp_path):
+    with pytest.raises(ValueError, match="`workers` is 1 but must be 0 with `dask`"):
+        list(run_study(STUDY, tmp_path / "rows.jsonl", restarts=1, energy_workers=1, dask="tcp://127.0.0.1:9"))
+
+
 def test_all_episodes_are_reported_as_they_end(tmp_path):
     episodes = []
     list(run_study(STUDY, tmp_path / "rows.jsonl", restarts=2, on_episodes=episodes.append))

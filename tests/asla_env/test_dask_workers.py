@@ -25,9 +25,12 @@ from ase.calculators.emt import EMT
 FOLDER = Path(__file__).parent
 
 class Slow(EMT):
-    """Takes 0.1 s, leaves a file for each energy, and dies of three atoms and hangs at four."""
+    """Takes 0.1 s and leaves a file; dies of three atoms, hangs at four, kills its Dask worker once at five."""
     def calculate(self, *args, **kwargs):
         super().calculate(*args, **kwargs)
+        if len(self.atoms) == 5 and not (FOLDER / "killed").exists():
+            (FOLDER / "killed").touch()
+            os.kill(os.getppid(), 9)
         if len(self.atoms) == 3:
             os._exit(1)
         time.sleep(1000 if len(self.atoms) == 4 else 0.1)
@@ -86,6 +89,16 @@ def test_energies_of_workers_that_are_killed_are_computed_elsewhere(slow, cluste
     assert evaluations == [Evaluator(EMT).evaluate(atoms) for atoms in structures]
     assert again == evaluations
     assert (used.n_computed, used.n_cached) == (N_ENERGIES, N_ENERGIES)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_an_energy_that_died_with_its_workers_is_tried_again_as_often_as_asked_for(retries, slow, cluster, monkeypatch):
+    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
+    (slow.FOLDER / "killed").unlink(missing_ok=True)
+    with energy_executor(dask=cluster.scheduler_address, limits=Limits(crash_retries=retries)) as executor:
+        evaluation = Evaluator(slow.Slow, executor).evaluate(copper(0, 5))
+    assert evaluation.error == (None if retries else "crash: 1 Dask workers died")
+    assert retries == 0 or evaluation == Evaluator(EMT).evaluate(copper(0, 5))
 
 
 def kill_two_workers(cluster, folder, n_before):

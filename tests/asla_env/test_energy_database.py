@@ -88,6 +88,79 @@ def test_files_are_merged_by_ase(path, tmp_path):
         assert (database.get(b"one.db"), database.get(b"two.db")) == (-1.0, -2.0)
 
 
+def test_energies_by_the_same_calculator_are_copied_from_another_file_in_use(path, tmp_path):
+    with EnergyDatabase(tmp_path / "other.db", "emt") as other, EnergyDatabase(path, "emt") as database:
+        for key, energy in ((b"a", -1.0), (b"b", -2.0), (b"b", -2.5), (b"c", math.nan)):
+            other.add(key, ATOMS, energy)
+        with EnergyDatabase(tmp_path / "other.db", "emt-2") as foreign:
+            foreign.add(b"d", ATOMS, -4.0)
+        database.add(b"a", ATOMS, -1.5)
+        assert database.copy_from(tmp_path / "other.db") == 1
+        assert database.copy_from(tmp_path / "other.db") == 0
+        assert [database.get(key) for key in (b"a", b"b", b"c", b"d")] == [-1.5, -2.0, None, None]
+    with EnergyDatabase(path, "emt") as database:
+        assert [database.get(key) for key in (b"a", b"b", b"c", b"d")] == [-1.5, -2.0, None, None]
+    assert [row.toatoms().get_potential_energy() for row in connect(path).select()] == [-1.5, -2.0]
+
+
+def test_what_is_no_file_of_energies_is_not_copied(path, tmp_path):
+    (tmp_path / "text.db").write_text("no database, and long enough to be the header of one" * 20)
+    with EnergyDatabase(path, "emt") as database:
+        with pytest.raises(
+            FileNotFoundError, match=r"nothing\.db but must be a database of energies: there is no such"
+        ):
+            database.copy_from(tmp_path / "nothing.db")
+        with pytest.raises(ValueError, match=r"text\.db but must be a database of ASE"):
+            database.copy_from(tmp_path / "text.db")
+        assert len(database) == 0
+    assert not (tmp_path / "nothing.db").exists()
+
+
+def test_a_copy_that_fails_half_way_copies_nothing(path, tmp_path, monkeypatch):
+    with EnergyDatabase(tmp_path / "other.db", "emt") as other:
+        other.add(b"a", ATOMS, -1.0)
+        other.add(b"b", ATOMS, -2.0)
+    with EnergyDatabase(path, "emt") as database:
+        write, written = database._database.write, []
+
+        def full(*arguments, **settings):
+            if written:
+                raise sqlite3.OperationalError("database or disk is full")
+            written.append(write(*arguments, **settings))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(database._database, "write", full)
+            with pytest.raises(OSError, match="disk is full"):
+                database.copy_from(tmp_path / "other.db")
+        assert len(database) == connect(path).count() == 0
+        assert database.copy_from(tmp_path / "other.db") == 2
+
+
+def test_failures_are_again_as_often_and_in_the_order_in_which_they_were(path):
+    with EnergyDatabase(path, "emt") as database:
+        for key, energy, error in [
+            (b"a", math.nan, "first"),
+            (b"a", math.nan, "second"),
+            (b"b", math.nan, "other"),
+            (b"a", -1.0, None),
+            (b"c", -3.0, None),
+            (b"c", math.nan, "of another search, merged into this"),
+        ]:
+            database.add(key, ATOMS, energy, error)
+    with EnergyDatabase(path, "emt") as database:
+        assert database.failure(b"a") is None  # unless it is asked for
+        database.fail_again(forgiven=[b"a", b"d"])
+        assert [database.failure(b"a") for _ in range(2)] == ["second", None]
+        assert [database.failure(b"b") for _ in range(2)] == ["other", None]
+        assert database.failure(b"c") is None
+        evaluator = Evaluator(EMT, database=database)
+        database.fail_again(forgiven=[b"a"])
+        failed, computed = evaluator.evaluate(ATOMS, b"a"), evaluator.evaluate(ATOMS, b"a")
+        assert (failed.error, computed.energy) == ("second", -1.0)
+        assert math.isnan(failed.energy)
+        assert evaluator.n_computed == 0
+
+
 KILLED = """
 import sys
 from pathlib import Path
