@@ -18,7 +18,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from asla_agents.callbacks import read_rows
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.config_page import settings_page
 from asla_agents.config_toml import to_toml
 from asla_agents.experiments import MEASUREMENTS
@@ -39,7 +39,7 @@ from asla_env.executors import energy_executor
 from asla_env.limits import Limits
 from asla_env.problems import PROBLEMS
 
-_SETTINGS = SearchConfig.model_fields
+_SETTINGS = RunConfig.model_fields
 _Workers = Annotated[
     int | None, typer.Option(help="Guarded processes for energies, one for each build at once by default; 0: none.")
 ]
@@ -129,7 +129,7 @@ def config_command(
 ) -> None:
     """Print all settings of a search as TOML, to start a file from: those of a file, or the defaults."""
     try:
-        config = SearchConfig(env_id=next(iter(IDS))) if file is None else SearchConfig.load(file)
+        config = RunConfig(env_id=next(iter(IDS))) if file is None else RunConfig.load(file)
         print(settings_page() if markdown else to_toml(config), end="")
     except (ValueError, OSError) as error:
         _fail(error)
@@ -288,7 +288,7 @@ def list_command() -> None:
 
 
 def _energies(
-    workers: int | None, config: SearchConfig, time_limit: float, memory_limit: float | None, dask: str | None
+    workers: int | None, config: RunConfig, time_limit: float, memory_limit: float | None, dask: str | None
 ) -> AbstractContextManager[Executor | None]:
     """Where the energies of a search are computed: guarded, unless no process is wanted."""
     if workers is None:
@@ -324,7 +324,7 @@ def _from_json(name: str, text: str) -> Any:
         raise ValueError(f'`{name}` is {text!r} but must be JSON, such as {{"xc": "PBE"}}: {error}') from error
 
 
-def _new_directory(config: SearchConfig) -> Path:
+def _new_directory(config: RunConfig) -> Path:
     """Directory under `runs` that is not there yet."""
     evaluator = config.evaluator.replace(":", ".")  # which Windows has in no name
     stem = f"{config.env_id}_{evaluator}_{config.representation}_seed{config.seed}"
@@ -373,7 +373,7 @@ def _report_study(study: Study, rows: list[Row], restarts: int) -> None:
 
 def _fail(error: Exception) -> None:
     """Print an error as one line and exit with status 2."""
-    message = one_line(error, SearchConfig) if isinstance(error, ValidationError) else str(error)
+    message = one_line(error, RunConfig) if isinstance(error, ValidationError) else str(error)
     line = " ".join(message.split())
     Console(stderr=True, soft_wrap=True).print(f"error: {line}", style="red", markup=False)
     raise typer.Exit(2)

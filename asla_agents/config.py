@@ -18,7 +18,7 @@ from asla_agents.settings_file import SettingsFileError, read_settings
 from asla_env import IDS, calculators
 
 
-class SearchConfig(BaseModel):
+class RunConfig(BaseModel):
     """All that decides a search; the same settings give the same search on the same machine."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="constants")
@@ -121,12 +121,12 @@ class SearchConfig(BaseModel):
     def _switch(cls, value: Any) -> Any:
         return value if not isinstance(value, bool) else ImaginationSettings() if value else None
 
-    def before(self) -> "SearchConfig | None":
+    def before(self) -> "RunConfig | None":
         """Settings of the search that comes first; None if there is none."""
         if not self.pretrained:
             return None
         ours = self.model_dump(exclude={"pretrained", "stop_on_success", "builds_at_once"})
-        return SearchConfig(**(ours | self.pretrained))
+        return RunConfig(**(ours | self.pretrained))
 
     @model_validator(mode="after")
     def _possible_before(self) -> Self:

@@ -11,7 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from gymnasium.spaces import MultiBinary
 from pydantic.fields import FieldInfo
 
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.config_toml import group_of, meanings_of, toml_value
 from asla_agents.drawing import Representation
 from asla_agents.randomness import torch_seeded
@@ -31,7 +31,7 @@ _INTRODUCTION = """\
 `asla config > search.toml` writes a file of all settings to start from, `asla search --config search.toml` searches
 with it. Options on the command line go before the file, the file before the defaults. The file may be TOML or JSON, the
 `config.json` of a search or its directory; it need not name every setting. `asla config FILE` prints the settings of a
-file with all defaults. In Python, `SearchConfig.load("search.toml")` reads one.
+file with all defaults. In Python, `RunConfig.load("search.toml")` reads one.
 
 An unknown setting, or one out of its range, is answered by its name and the rule, before anything is written:
 
@@ -55,10 +55,10 @@ What a representation draws atoms with; Δ is the grid spacing.
 def settings_page() -> str:
     """Write all settings in Markdown, with type, default, range and meaning."""
     parts = [_INTRODUCTION, _HEAD]
-    for name, field in SearchConfig.model_fields.items():
+    for name, field in RunConfig.model_fields.items():
         cells = _type_of(name, field.annotation), _default(field), _range_of(name, field)
         parts.append(_row(name, *cells, str(field.description)))
-    for name, field in SearchConfig.model_fields.items():
+    for name, field in RunConfig.model_fields.items():
         group = group_of(field.annotation)
         if group is not None:
             parts += [f"\n## `{name}`\n\n{' '.join(str(field.description).split())}\n\n", _HEAD, *_rows_of(group)]

@@ -8,13 +8,13 @@ from dataclasses import is_dataclass
 from textwrap import wrap
 from typing import Any, get_args
 
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 
 _WIDTH = 118
 
 
-def to_toml(config: SearchConfig) -> str:
-    """Write settings as TOML, each with what it means; `SearchConfig.load` reads them.
+def to_toml(config: RunConfig) -> str:
+    """Write settings as TOML, each with what it means; `RunConfig.load` reads them.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def to_toml(config: SearchConfig) -> str:
         If a setting of the calculator or of the representation is None, or holds it, which TOML cannot.
     """
     values, lines = config.model_dump(), list[str]()
-    groups = {name: group_of(field.annotation) for name, field in SearchConfig.model_fields.items()}
+    groups = {name: group_of(field.annotation) for name, field in RunConfig.model_fields.items()}
     for name, group in groups.items():
         if group is None:
             value = "never" if name == "patience" and values[name] is None else values[name]
@@ -85,7 +85,7 @@ def meanings_of(group: type) -> dict[str, str]:
 
 def _meaning(name: str) -> str:
     """What a setting of its own, or a group of them, means."""
-    return str(SearchConfig.model_fields[name].description)
+    return str(RunConfig.model_fields[name].description)
 
 
 def _table(name: str, group: Any, values: Mapping[str, Any] | None) -> list[str]:

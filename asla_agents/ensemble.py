@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.explorer import BestBuild, Explorer
 from asla_agents.imagination import Imagination
 from asla_agents.memory import release_free_memory
@@ -44,7 +44,7 @@ class MemberResult:
 
     index: int
     """Place of its settings in the ensemble."""
-    config: SearchConfig
+    config: RunConfig
     """Its settings."""
     episodes: int
     """Episodes that ended."""
@@ -84,7 +84,7 @@ class Ensemble:
 
     def __init__(
         self,
-        configs: Sequence[SearchConfig],
+        configs: Sequence[RunConfig],
         device: torch.device | str = "cpu",
         members_at_once: int | None = None,
         executor: Executor | None = None,
@@ -127,7 +127,7 @@ class Ensemble:
         if self._rounds % _ROUNDS_BETWEEN_RELEASES == 0:
             release_free_memory()
 
-    def _take_over(self, configs: Sequence[SearchConfig], executor: Executor | None) -> None:
+    def _take_over(self, configs: Sequence[RunConfig], executor: Executor | None) -> None:
         """Run the searches that come first, if any, and begin with their networks."""
         first = [before for config in configs if (before := config.before())]
         if first:
@@ -188,7 +188,7 @@ class Ensemble:
 class _Member:
     """One search of an ensemble."""
 
-    def __init__(self, index: int, config: SearchConfig, env: AtomPlacementEnv, device: torch.device) -> None:
+    def __init__(self, index: int, config: RunConfig, env: AtomPlacementEnv, device: torch.device) -> None:
         self.index, self.config, self.env, self._device = index, config, env, device
         self.explorer = Explorer(
             env.problem,
@@ -275,7 +275,7 @@ class _Member:
         return policy.to(self._device)
 
 
-def _check_shared(configs: Sequence[SearchConfig]) -> None:
+def _check_shared(configs: Sequence[RunConfig]) -> None:
     """Raise ValueError unless there are members that may go together."""
     if not configs:
         raise ValueError("`configs` is empty but must hold the settings of at least one search")
@@ -288,7 +288,7 @@ def _check_shared(configs: Sequence[SearchConfig]) -> None:
             raise ValueError(f"`configs` have the `{name}` {sorted(values)} but must share one")
 
 
-def shared_settings(config: SearchConfig) -> dict[str, str]:
+def shared_settings(config: RunConfig) -> dict[str, str]:
     """Settings that all members of an ensemble must share, as text."""
     settings = {name: str(getattr(config, name)) for name in _SHARED}
     settings["evaluator_settings"] = json.dumps(config.evaluator_settings, sort_keys=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.experiments import EXPERIMENTS, MEASUREMENTS, SMOKE_RESTARTS, changed, generalisation, phases
 from asla_agents.figures import NAMES
 from asla_agents.figures.phases import median_seconds
@@ -107,13 +107,13 @@ def measure(
         yield f"{row['arm']}, seed {row['seed']}: error {row['unseen_error']} at sites not seen"
 
 
-def search_config(file: Path | None, options: dict[str, Any]) -> SearchConfig:
+def search_config(file: Path | None, options: dict[str, Any]) -> RunConfig:
     """Settings of a search: those of the options, then of a file, then the defaults.
 
     Parameters
     ----------
     file
-        As for `SearchConfig.load`; None: there is none.
+        As for `RunConfig.load`; None: there is none.
     options
         Settings that were given on the command line.
 
@@ -123,12 +123,12 @@ def search_config(file: Path | None, options: dict[str, Any]) -> SearchConfig:
         If a setting or the file is wrong.
     """
     if file is None:
-        return SearchConfig(**options)
+        return RunConfig(**options)
     others = {name: value for name, value in options.items() if name != "imagination"}
-    config = SearchConfig.load(file, **others)
+    config = RunConfig.load(file, **others)
     if options.get("imagination") is True and config.imagination is not None:
         return config  # switched on there, with settings of its own
-    return SearchConfig.load(file, **options)
+    return RunConfig.load(file, **options)
 
 
 def _study_in(path: Path) -> Study:
@@ -141,5 +141,5 @@ def _study_in(path: Path) -> Study:
         try:
             study.config(arm, seed=0)
         except ValidationError as error:
-            raise SettingsFileError(f"{path}, arm {arm!r}: {one_line(error, SearchConfig)}") from error
+            raise SettingsFileError(f"{path}, arm {arm!r}: {one_line(error, RunConfig)}") from error
     return study

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from asla_agents.asla import ASLA
 from asla_agents.callbacks import read_rows
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.run_directory import RunDirectory, RunDirectoryError, read_episodes
 from asla_env import IDS, AtomPlacementEnv, Evaluator
 from asla_env.problem import Problem
@@ -51,7 +51,7 @@ class SearchRecord:
     """
 
     directory: Path
-    config: SearchConfig
+    config: RunConfig
     rows: list[Row]
     seconds: NDArray[np.float64]
 

@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from asla_agents.callbacks import read_rows
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.settings_file import SettingsFileError
 from asla_env.calculator_spec import CalculatorSpec
 
@@ -70,7 +70,7 @@ class RunDirectory:
     made: tuple[Path, ...] = ()
 
     @classmethod
-    def make(cls, path: Path, config: SearchConfig) -> Self:
+    def make(cls, path: Path, config: RunConfig) -> Self:
         """Make the directory of a new search, with its settings and the page that explains the files.
 
         Raises
@@ -119,7 +119,7 @@ class RunDirectory:
         """Why energies failed."""
         return self.path / "warnings.log"
 
-    def write_config(self, config: SearchConfig) -> None:
+    def write_config(self, config: RunConfig) -> None:
         """Write the settings, and what they run with."""
         versions: dict[str, str | None] = {"python": platform.python_version()}
         versions |= {name: version(name) for name in _LIBRARIES}
@@ -143,7 +143,7 @@ class RunDirectory:
         started = about.get("started")
         return started if isinstance(started, list) else []
 
-    def config(self) -> SearchConfig:
+    def config(self) -> RunConfig:
         """Settings of the search.
 
         Raises
@@ -155,7 +155,7 @@ class RunDirectory:
         if not path.exists():
             raise RunDirectoryError(f"`directory` is {self.path} but must hold a search: there is no {path.name}")
         try:
-            return SearchConfig.load(path)
+            return RunConfig.load(path)
         except SettingsFileError as error:
             raise RunDirectoryError(str(error)) from error
 

@@ -21,7 +21,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from asla_agents.callbacks import read_rows
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.ensemble import Ensemble, MemberResult, shared_settings
 from asla_agents.training import make_env
 from asla_env.executors import energy_executor
@@ -34,7 +34,7 @@ _COUNT_IF_CHANGED = ("augment", "network", "pretrained")
 MEMBERS = 32  # of an ensemble
 EXACT_WINDOW = 0.01  # eV above the best structure known on the grid
 Row = dict[str, Any]
-_Group = list[tuple[str, SearchConfig]]  # arm and settings of restarts
+_Group = list[tuple[str, RunConfig]]  # arm and settings of restarts
 _Energies = Callable[[], AbstractContextManager[Executor | None]]  # which makes what computes them
 
 
@@ -44,13 +44,13 @@ class Study(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     settings: dict[str, Any]
-    """Settings of a `SearchConfig` that all arms share."""
+    """Settings of a `RunConfig` that all arms share."""
     arms: dict[str, dict[str, Any]] = Field(default={"default": {}}, min_length=1)
     """Name of each arm, and its settings on top of these."""
 
-    def config(self, arm: str, seed: int) -> SearchConfig:
+    def config(self, arm: str, seed: int) -> RunConfig:
         """Settings of one restart."""
-        return SearchConfig(**{**self.settings, **self.arms[arm], "seed": seed})
+        return RunConfig(**{**self.settings, **self.arms[arm], "seed": seed})
 
     def changed(self, **settings: Any) -> Self:
         """Return the same comparison with some settings changed, in all arms."""
@@ -118,7 +118,7 @@ def run_study(
             yield row
 
 
-def missing_restarts(study: Study, path: Path, restarts: int) -> list[tuple[str, SearchConfig]]:
+def missing_restarts(study: Study, path: Path, restarts: int) -> list[tuple[str, RunConfig]]:
     """Arm and settings of each restart that has no row in a file yet."""
     wanted = [(arm, study.config(arm, seed)) for seed in range(restarts) for arm in study.arms]
     there = {(row["key"], row["seed"]) for row in read_study_rows(path)}
@@ -141,13 +141,13 @@ def read_study_rows(path: Path) -> list[Row]:
     return rows
 
 
-def key_of(config: SearchConfig) -> str:
+def key_of(config: RunConfig) -> str:
     """Digest of all settings but the seed.
 
     Some settings count only where they are not the default, so that rows from before there were such settings stay
     valid.
     """
-    usual = {name for name in _COUNT_IF_CHANGED if getattr(config, name) == SearchConfig.model_fields[name].default}
+    usual = {name for name in _COUNT_IF_CHANGED if getattr(config, name) == RunConfig.model_fields[name].default}
     text = json.dumps(config.model_dump(mode="json", exclude={"seed", *usual}), sort_keys=True)
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -196,7 +196,7 @@ def _mend(path: Path) -> None:
 def _groups(restarts: _Group, workers: int, members: int) -> list[_Group]:
     """Restarts that may go together, in groups of even size, at least one for each worker."""
 
-    def shared(restart: tuple[str, SearchConfig]) -> list[str]:
+    def shared(restart: tuple[str, RunConfig]) -> list[str]:
         """What members of an ensemble must share."""
         return list(shared_settings(restart[1]).values())
 
@@ -265,7 +265,7 @@ def _run_group(group: _Group, device: str, energies: _Energies, on_episodes: Cal
             yield _row(group[result.index][0], result, exact)
 
 
-def _best_on_grid(config: SearchConfig, executor: Executor | None) -> float:
+def _best_on_grid(config: RunConfig, executor: Executor | None) -> float:
     """Energy above the reference, in eV, of the most stable structure known on the grid; nan if none has an energy."""
     env = make_env(config, executor)
     energies = [env.evaluator.evaluate(atoms).energy for atoms in best_on_grid(env.problem.name)]

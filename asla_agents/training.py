@@ -18,7 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from asla_agents.asla import ASLA
 from asla_agents.build_vec_env import BuildVecEnv
 from asla_agents.callbacks import Checkpoint, EpisodeLog, ProgressBar, StopOnSuccess
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.explorer import BestBuild
 from asla_agents.q_map import take_over
 from asla_agents.run_directory import RunDirectory, read_episodes
@@ -58,7 +58,7 @@ class SearchResult:
 
 
 def search(
-    config: SearchConfig,
+    config: RunConfig,
     path: Path,
     progress_bar: bool = True,
     executor: Executor | None = None,
@@ -150,7 +150,7 @@ def resume(
     if tensorboard:
         check_tensorboard()
     if episodes is not None:
-        config = SearchConfig(**(config.model_dump() | {"episodes": episodes}))
+        config = RunConfig(**(config.model_dump() | {"episodes": episodes}))
     with directory.locked(), EnergyDatabase(directory.energies, _fingerprint(config)) as database:
         env, checkpoint = make_env(config, executor, database), directory.checkpoint
         model = (
@@ -174,7 +174,7 @@ def _let_fail_again(database: EnergyDatabase, model: ASLA, directory: RunDirecto
     database.fail_again(map(model.problem.canonical_key, failed))
 
 
-def _fingerprint(config: SearchConfig) -> str:
+def _fingerprint(config: RunConfig) -> str:
     """What tells the calculator of a search, its settings and version from others."""
     fingerprint = CalculatorSpec(config.evaluator, config.evaluator_settings).fingerprint
     if fingerprint is None:
@@ -183,7 +183,7 @@ def _fingerprint(config: SearchConfig) -> str:
 
 
 def _run(
-    model: ASLA, config: SearchConfig, directory: RunDirectory, progress_bar: bool, tensorboard: bool
+    model: ASLA, config: RunConfig, directory: RunDirectory, progress_bar: bool, tensorboard: bool
 ) -> SearchResult:
     """Search to the end, and write what was found."""
     with _warnings_in(directory.warnings), _events_in(directory.tensorboard if tensorboard else None, model) as events:
@@ -194,7 +194,7 @@ def _run(
 
 
 def _learn(
-    model: ASLA, config: SearchConfig, directory: RunDirectory, progress_bar: bool, events: list[BaseCallback]
+    model: ASLA, config: RunConfig, directory: RunDirectory, progress_bar: bool, events: list[BaseCallback]
 ) -> bool:
     """Learn to the end; whether an interrupt came before."""
     rows = read_episodes(directory.path)
@@ -215,7 +215,7 @@ def _learn(
 
 
 def make_env(
-    config: SearchConfig, executor: Executor | None = None, database: EnergyDatabase | None = None
+    config: RunConfig, executor: Executor | None = None, database: EnergyDatabase | None = None
 ) -> AtomPlacementEnv:
     """Make the environment of a search, its reference energy computed.
 
@@ -241,7 +241,7 @@ def make_env(
     return env
 
 
-def make_model(config: SearchConfig, env: AtomPlacementEnv, executor: Executor | None = None) -> ASLA:
+def make_model(config: RunConfig, env: AtomPlacementEnv, executor: Executor | None = None) -> ASLA:
     """Make the agent of a search, which starts with the network of the search that comes first, if there is one.
 
     Parameters
@@ -285,7 +285,7 @@ def make_model(config: SearchConfig, env: AtomPlacementEnv, executor: Executor |
     return model
 
 
-def _together(env: AtomPlacementEnv, config: SearchConfig) -> AtomPlacementEnv | BuildVecEnv:
+def _together(env: AtomPlacementEnv, config: RunConfig) -> AtomPlacementEnv | BuildVecEnv:
     """The environment, or as many builds in it as go on together."""
     return env if config.builds_at_once == 1 else BuildVecEnv(env, config.builds_at_once)
 

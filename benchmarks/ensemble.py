@@ -16,7 +16,7 @@ import typer
 from record import machine, record
 
 from asla_agents import ASLA
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.ensemble import Ensemble
 from asla_agents.training import make_env, make_model
 
@@ -34,7 +34,7 @@ COLUMNS = ("build_s", "learn_s", "single_s")  # of one episode, a value a round
 def main(members: Annotated[int, typer.Option(help="Searches that go on together.")] = 32) -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    configs = [SearchConfig(**SETTINGS, seed=seed) for seed in range(members)]
+    configs = [RunConfig(**SETTINGS, seed=seed) for seed in range(members)]
     single = make_model(configs[0], make_env(configs[0])).learn(5)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ensemble = Ensemble(configs)

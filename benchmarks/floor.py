@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from asla_agents import ASLA
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.training import make_env, make_model
 
 ROUNDS = 15
@@ -57,7 +57,7 @@ def seconds(function: Callable[[], Any]) -> float:
 
 def warm_agent() -> ASLA:
     """An agent with builds to learn from."""
-    config = SearchConfig(env_id="ASLA-Graphene-v0", evaluator="xwch", gradient_steps=1, warmup_episodes=20)
+    config = RunConfig(env_id="ASLA-Graphene-v0", evaluator="xwch", gradient_steps=1, warmup_episodes=20)
     return make_model(config, make_env(config)).learn(25)
 
 

@@ -15,7 +15,7 @@ import typer
 from record import machine, record
 
 from asla_agents import ensemble as ensemble_module
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.ensemble import Ensemble
 from asla_env import AtomPlacementEnv, Problem
 from asla_env.problems import graphene_mini
@@ -36,7 +36,7 @@ def seconds(problem: Problem, members: int, batch_size: int, device: str) -> tup
     """Median seconds an episode of building, energy included, and of learning."""
     env = AtomPlacementEnv(problem, "xwch")
     config = {"env_id": "ASLA-GrapheneMini-v0", "evaluator": "xwch", "gradient_steps": 1, "warmup_episodes": 2}
-    configs = [SearchConfig(**config, batch_size=batch_size, seed=seed) for seed in range(members)]
+    configs = [RunConfig(**config, batch_size=batch_size, seed=seed) for seed in range(members)]
     ensemble_module.make_env = lambda *_: env  # type: ignore[assignment]  # a sheet that has no id
     ensemble = Ensemble(configs, device)
     for _ in range(4):

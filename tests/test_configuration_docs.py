@@ -6,7 +6,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from asla_agents import cli
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.config_page import settings_page
 from asla_agents.config_toml import group_of
 from asla_agents.representation_settings import representation_settings
@@ -24,10 +24,8 @@ def test_the_command_prints_the_page():
 
 
 def test_the_page_says_of_every_setting_what_it_means():
-    names = list(SearchConfig.model_fields)
-    names += [
-        part.name for f in SearchConfig.model_fields.values() if (g := group_of(f.annotation)) for part in fields(g)
-    ]
+    names = list(RunConfig.model_fields)
+    names += [part.name for f in RunConfig.model_fields.values() if (g := group_of(f.annotation)) for part in fields(g)]
     names += [name for kind in REPRESENTATIONS for name in representation_settings(kind).model_fields]
     rows = [line.split(" | ") for line in settings_page().splitlines() if line.startswith("| `")]
     assert [row[0].strip("| `") for row in rows] == names

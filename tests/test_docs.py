@@ -11,7 +11,7 @@ import pytest
 
 from asla_agents import equations, tensorboard
 from asla_agents.asla import ASLA
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.ensemble import MemberResult
 from asla_agents.exploration import Exploration
 from asla_agents.imagination import ImaginationSettings
@@ -178,7 +178,7 @@ def test_the_ids_are_those_that_are_registered():
 def test_the_rows_of_a_study_are_those_of_its_page():
     text = (_DOCS / "studies.md").read_text()
     named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)))
-    result = MemberResult(0, SearchConfig(env_id="ASLA-GrapheneMini-v0"), 1, None, None, np.zeros(1), {"width": [1.0]})
+    result = MemberResult(0, RunConfig(env_id="ASLA-GrapheneMini-v0"), 1, None, None, np.zeros(1), {"width": [1.0]})
     assert set(named) == set(_row("an arm", result))
 
 

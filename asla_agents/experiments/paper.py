@@ -1,6 +1,6 @@
 """The success curves of J. Chem. Phys. 153, 044107 (2020), by figure.
 
-Settings that the paper leaves open are the defaults of `SearchConfig`.
+Settings that the paper leaves open are the defaults of `RunConfig`.
 """
 
 from typing import Any

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from asla_agents.callbacks import read_rows
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.experiments.experiment import NAPHTHALENE, ONE_HOT, SMOKE, gaussian, kept
 from asla_agents.study import Row
 from asla_agents.training import make_env, make_model
@@ -73,7 +73,7 @@ def run(
     for seed in range(restarts):
         for arm, own in ARMS.items():
             if (arm, seed) not in there:
-                yield kept(_row(arm, SearchConfig(**{**settings, **own, "seed": seed}), episodes, smoke), path)
+                yield kept(_row(arm, RunConfig(**{**settings, **own, "seed": seed}), episodes, smoke), path)
 
 
 def rows_of(rows: Sequence[Row], evaluator: str | None = None, smoke: bool = False) -> list[Row]:
@@ -87,7 +87,7 @@ def seconds_of(rows: Sequence[Row], arm: str) -> NDArray[np.float64]:
     return np.concatenate([np.zeros((0, len(PHASES), 2)), *(row["seconds"] for row in rows if row["arm"] == arm)])
 
 
-def _row(arm: str, config: SearchConfig, episodes: int, smoke: bool) -> Row:
+def _row(arm: str, config: RunConfig, episodes: int, smoke: bool) -> Row:
     """Time one agent."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # which Windows has not
     return {
@@ -102,7 +102,7 @@ def _row(arm: str, config: SearchConfig, episodes: int, smoke: bool) -> Row:
     }
 
 
-def _seconds(config: SearchConfig, episodes: int) -> NDArray[np.float64]:
+def _seconds(config: RunConfig, episodes: int) -> NDArray[np.float64]:
     """Seconds of each phase, shape (episodes, phases, 2)."""
     env = make_env(config)
     agent = make_model(config, env).learn(config.warmup_episodes)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.run_directory import RunDirectory
 from asla_env.action import action_mask
 from asla_env.problems import graphene_mini
@@ -34,7 +34,7 @@ def written(tmp_path):
     """Writes the directory of a search with these episodes, one after every two seconds, and returns it."""
 
     def write(rows=(), **settings) -> Path:
-        directory = RunDirectory.make(tmp_path / "run", SearchConfig(**{**MINI, **settings}))
+        directory = RunDirectory.make(tmp_path / "run", RunConfig(**{**MINI, **settings}))
         for number, row in enumerate(rows, 1):
             append(directory, row, 2.0 * number)
         return directory.path

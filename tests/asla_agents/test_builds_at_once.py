@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 from asla_agents import ASLA
 from asla_agents.build_vec_env import BuildVecEnv
 from asla_agents.callbacks import EpisodeCallback, EpisodeLog, StopOnSuccess
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.ensemble import Ensemble
 from asla_agents.exploration import Exploration
 from asla_agents.imagination import ImaginationSettings
@@ -284,7 +284,7 @@ CONFIG = {"env_id": "ASLA-GrapheneMini-v0", "evaluator": "xwch", "batch_size": 8
 
 
 def test_the_settings_of_a_search_make_the_builds():
-    config = SearchConfig(**CONFIG, warmup_episodes=2, builds_at_once=2)
+    config = RunConfig(**CONFIG, warmup_episodes=2, builds_at_once=2)
     env = make_search_env(config)
     model = make_search_model(config, env)
     assert isinstance(model.env, BuildVecEnv)
@@ -294,7 +294,7 @@ def test_the_settings_of_a_search_make_the_builds():
 
 
 def test_a_member_of_an_ensemble_has_one_build():
-    configs = [SearchConfig(**CONFIG), SearchConfig(**CONFIG, builds_at_once=2)]
+    configs = [RunConfig(**CONFIG), RunConfig(**CONFIG, builds_at_once=2)]
     with pytest.raises(ValueError, match="`builds_at_once` is 2 but must be 1 for a member of an ensemble"):
         Ensemble(configs)
 

@@ -15,7 +15,7 @@ from ase.io import read
 from typer.testing import CliRunner
 
 from asla_agents import cli, tensorboard
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.imagination import ImaginationSettings
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.training import SearchResult
@@ -292,7 +292,7 @@ def test_options_go_before_the_file_and_the_file_before_the_defaults(recorded, t
         result = run("search", *more, *options)
         assert result.exit_code == 0, result.stderr
     (from_file, _), (changed, _) = recorded
-    assert from_file == SearchConfig.load(path)
+    assert from_file == RunConfig.load(path)
     assert (from_file.env_id, from_file.episodes, from_file.imagination.builds) == ("ASLA-Naphthalene-v0", 7, 3)
     assert (changed.env_id, changed.evaluator, changed.episodes) == (MINI, "xwch", 1000)  # 1000 is the default too
     assert changed.stop_on_success is False

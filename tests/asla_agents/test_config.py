@@ -6,7 +6,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.config_toml import to_toml
 from asla_agents.exploration import Exploration
 from asla_agents.imagination import ImaginationSettings
@@ -36,19 +36,19 @@ FULL = {
 
 
 def test_an_id_is_enough():
-    config = SearchConfig(env_id="ASLA-Graphene-v0")
+    config = RunConfig(env_id="ASLA-Graphene-v0")
     assert config.evaluator == calculators.DEFAULT
     assert config.exploration == Exploration()
     assert config.replay == ReplaySettings()
 
 
 def test_all_settings_survive_a_file():
-    config = SearchConfig(**FULL)
+    config = RunConfig(**FULL)
     assert config.exploration.epsilon == 0.25
     assert config.replay.n_best == 3
     text = json.dumps(config.model_dump(mode="json"))
-    assert SearchConfig(**json.loads(text)) == config
-    assert SearchConfig.model_validate_json(config.model_dump_json()) == config
+    assert RunConfig(**json.loads(text)) == config
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
 
 
 @pytest.mark.parametrize(
@@ -78,21 +78,21 @@ def test_all_settings_survive_a_file():
 )
 def test_a_wrong_setting_is_named_with_the_rule(name, value, rule):
     with pytest.raises(ValidationError, match=rf"(?s){name}.*{rule}"):
-        SearchConfig(**{"env_id": "ASLA-Graphene-v0", name: value})
+        RunConfig(**{"env_id": "ASLA-Graphene-v0", name: value})
 
 
 def test_the_calculator_may_be_an_import_path_which_is_not_imported_yet():
-    config = SearchConfig(env_id="ASLA-Graphene-v0", evaluator="mine:Potential", evaluator_settings={"cutoff": 5.0})
-    assert SearchConfig.model_validate_json(config.model_dump_json()) == config
+    config = RunConfig(env_id="ASLA-Graphene-v0", evaluator="mine:Potential", evaluator_settings={"cutoff": 5.0})
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
 
 
 def test_settings_do_not_change_once_made():
     with pytest.raises(ValidationError, match="frozen"):
-        SearchConfig(**FULL).seed = 4
+        RunConfig(**FULL).seed = 4
 
 
 def test_two_configurations_do_not_share_their_settings():
-    first, second = (SearchConfig(env_id="ASLA-Graphene-v0") for _ in range(2))
+    first, second = (RunConfig(env_id="ASLA-Graphene-v0") for _ in range(2))
     first.representation_kwargs["width_over_spacing"] = 2.0
     assert second.representation_kwargs == {}
 
@@ -131,23 +131,23 @@ def test_two_configurations_do_not_share_their_settings():
 )
 def test_what_is_wrong_is_one_line_with_name_value_and_rule(changes, line):
     with pytest.raises(ValidationError) as caught:
-        SearchConfig(**{"env_id": "ASLA-Graphene-v0", **changes})
-    text = one_line(caught.value, SearchConfig)
+        RunConfig(**{"env_id": "ASLA-Graphene-v0", **changes})
+    text = one_line(caught.value, RunConfig)
     assert re.search(line, text), text
     assert "\n" not in text
     assert len(text) < 600
 
 
 def test_never_and_switches_are_for_files_without_null():
-    config = SearchConfig(env_id="ASLA-Graphene-v0", patience="never", imagination=True)
+    config = RunConfig(env_id="ASLA-Graphene-v0", patience="never", imagination=True)
     assert config.patience is None
     assert config.imagination == ImaginationSettings()
-    assert SearchConfig(env_id="ASLA-Graphene-v0", imagination=False).imagination is None
+    assert RunConfig(env_id="ASLA-Graphene-v0", imagination=False).imagination is None
 
 
 def test_numbers_without_bound_survive_a_file():
-    config = SearchConfig(env_id="ASLA-Graphene-v0", max_grad_norm=float("inf"))
-    assert SearchConfig.model_validate_json(config.model_dump_json()) == config
+    config = RunConfig(env_id="ASLA-Graphene-v0", max_grad_norm=float("inf"))
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
 
 
 # Files
@@ -155,24 +155,24 @@ def test_numbers_without_bound_survive_a_file():
 
 @pytest.mark.parametrize("ending", ["toml", "json"])
 def test_a_file_is_read_and_changed(tmp_path, ending):
-    config = SearchConfig(**FULL)
+    config = RunConfig(**FULL)
     path = tmp_path / f"search.{ending}"
     path.write_text(to_toml(config) if ending == "toml" else config.model_dump_json())
-    assert SearchConfig.load(path) == config
-    assert SearchConfig.load(str(path), episodes=8) == config.model_copy(update={"episodes": 8})
+    assert RunConfig.load(path) == config
+    assert RunConfig.load(str(path), episodes=8) == config.model_copy(update={"episodes": 8})
 
 
 def test_the_settings_of_a_search_are_read_from_its_directory(tmp_path):
-    config = SearchConfig(**FULL)
+    config = RunConfig(**FULL)
     RunDirectory.make(tmp_path / "run", config)
-    assert SearchConfig.load(tmp_path / "run") == SearchConfig.load(tmp_path / "run" / "config.json") == config
+    assert RunConfig.load(tmp_path / "run") == RunConfig.load(tmp_path / "run" / "config.json") == config
 
 
 def test_a_wrong_setting_of_a_file_is_named_with_the_file_and_a_wrong_change_without(tmp_path):
     path = tmp_path / "search.toml"
     path.write_text('env_id = "ASLA-Graphene-v0"\nexploration.epsilon = 2.0\nbatchsize = 3\n')
     with pytest.raises(SettingsFileError) as caught:
-        SearchConfig.load(path, episodes=0)
+        RunConfig.load(path, episodes=0)
     lines = str(caught.value).split("; ")
     assert lines[0] == "`episodes` is 0 but must be greater than or equal to 1"
     assert lines[1] == f"{path}: `exploration.epsilon` is 2.0 but must lie in [0, 1]"
@@ -183,4 +183,4 @@ def test_a_study_is_no_search(tmp_path):
     path = tmp_path / "study.json"
     path.write_text('{"settings": {}, "arms": {}}')
     with pytest.raises(SettingsFileError, match=r"holds a study but must hold a search: `asla study .*study\.json`"):
-        SearchConfig.load(path)
+        RunConfig.load(path)

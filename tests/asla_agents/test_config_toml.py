@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from asla_agents import cli
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.config_toml import to_toml, toml_value
 from asla_agents.exploration import Exploration
 from asla_agents.imagination import ImaginationSettings
@@ -22,7 +22,7 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 CONFIGS = st.builds(
-    SearchConfig,
+    RunConfig,
     env_id=st.sampled_from(list(IDS)),
     evaluator=st.just("mine:make"),
     evaluator_settings=st.dictionaries(st.text(max_size=8), VALUES, max_size=3),
@@ -46,7 +46,7 @@ CONFIGS = st.builds(
 @settings(deadline=None, max_examples=50)
 @given(CONFIGS)
 def test_settings_are_read_as_they_were_written(config):
-    assert SearchConfig(**tomllib.loads(to_toml(config))) == config
+    assert RunConfig(**tomllib.loads(to_toml(config))) == config
 
 
 @settings(deadline=None)
@@ -56,17 +56,17 @@ def test_a_value_is_read_as_it_was_written(value):
 
 
 def test_what_toml_cannot_hold_is_named():
-    config = SearchConfig(env_id="ASLA-Graphene-v0", evaluator="mine:make", evaluator_settings={"a": [{"b": None}]})
+    config = RunConfig(env_id="ASLA-Graphene-v0", evaluator="mine:make", evaluator_settings={"a": [{"b": None}]})
     with pytest.raises(ValueError, match=r"`evaluator_settings\.a\.0\.b` is None but TOML has no such value"):
         to_toml(config)
 
 
 def test_every_setting_is_there_with_what_it_means():
-    text = to_toml(SearchConfig(env_id="ASLA-Graphene-v0"))
+    text = to_toml(RunConfig(env_id="ASLA-Graphene-v0"))
     for line in ("# Seed of weights, exploration and replay.\nseed = 0", "[exploration]", "# [imagination]\n"):
         assert line in text
     switched_on = text.replace("# [imagination]", "[imagination]").replace("# builds = 8", "builds = 5")
-    assert SearchConfig(**tomllib.loads(switched_on)).imagination == ImaginationSettings(builds=5)
+    assert RunConfig(**tomllib.loads(switched_on)).imagination == ImaginationSettings(builds=5)
     assert max(map(len, text.splitlines())) <= 120
 
 
@@ -75,9 +75,9 @@ def test_the_command_prints_the_settings_of_a_file_with_all_defaults(tmp_path):
     path.write_text('env_id = "ASLA-Naphthalene-v0"\nexploration.epsilon = 0.25\n')
     printed = CliRunner().invoke(cli.app, ["config", str(path)])
     assert printed.exit_code == 0
-    assert SearchConfig(**tomllib.loads(printed.output)) == SearchConfig.load(path)
+    assert RunConfig(**tomllib.loads(printed.output)) == RunConfig.load(path)
     default = CliRunner().invoke(cli.app, ["config"]).output
-    assert SearchConfig(**tomllib.loads(default)) == SearchConfig(env_id=next(iter(IDS)))
+    assert RunConfig(**tomllib.loads(default)) == RunConfig(env_id=next(iter(IDS)))
 
 
 def test_a_wrong_file_is_one_line(tmp_path):

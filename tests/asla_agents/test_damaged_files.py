@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asla_agents import training
 from asla_agents.callbacks import read_rows
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.run_directory import RunDirectoryError, read_episodes
 from asla_agents.training import resume, search
 from asla_env.energy_database import EnergyDatabase
@@ -25,7 +25,7 @@ def whole(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "write_best", lambda *_: None)
         path = tmp_path_factory.mktemp("search") / "run"
-        search(SearchConfig(**SMALL), path, progress_bar=False)
+        search(RunConfig(**SMALL), path, progress_bar=False)
     return path
 
 
@@ -74,11 +74,11 @@ JSON = st.recursive(
 
 
 @settings(max_examples=200, deadline=None)
-@given(name=st.sampled_from([*SearchConfig.model_fields, "unknown"]), value=JSON)
+@given(name=st.sampled_from([*RunConfig.model_fields, "unknown"]), value=JSON)
 def test_any_value_of_a_setting_is_taken_or_refused_by_the_name_of_the_setting(name, value):
-    config, error = attempt(SearchConfig, **{**SMALL, name: value})
+    config, error = attempt(RunConfig, **{**SMALL, name: value})
     if error is None:
-        assert SearchConfig(**json.loads(config.model_dump_json())) == config
+        assert RunConfig(**json.loads(config.model_dump_json())) == config
     else:
         assert name in str(error)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.ensemble import Ensemble, MemberResult
 from asla_agents.exploration import Exploration
 from asla_agents.replay import ReplaySettings
@@ -24,8 +24,8 @@ SETTINGS = {
 }
 
 
-def make_config(**settings) -> SearchConfig:
-    return SearchConfig(**{**SETTINGS, **settings})
+def make_config(**settings) -> RunConfig:
+    return RunConfig(**{**SETTINGS, **settings})
 
 
 def results(configs, **arguments) -> list[MemberResult]:
@@ -33,7 +33,7 @@ def results(configs, **arguments) -> list[MemberResult]:
     return sorted(Ensemble(configs, **arguments).run(), key=lambda result: result.index)
 
 
-def single(config: SearchConfig) -> tuple[np.ndarray, float, dict[str, torch.Tensor]]:
+def single(config: RunConfig) -> tuple[np.ndarray, float, dict[str, torch.Tensor]]:
     """Energies above the reference, the lowest energy and the weights at the end of the single search."""
     energies: list[float] = []
     model = make_model(config, make_env(config))

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from asla_agents import cli
 from asla_agents.callbacks import read_rows
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.experiments import EXPERIMENTS, MEASUREMENTS, generalisation, phases
 from asla_agents.figures import NAMES, figure, learning_curve, markdown
 from asla_agents.figures.agreement import mean_episodes, verdicts
@@ -339,7 +339,7 @@ def test_a_wrong_argument_is_one_line(arguments, part, tmp_path, monkeypatch):
 def directory(tmp_path_factory):
     path = tmp_path_factory.mktemp("search") / "run"
     settings = {"batch_size": 4, "gradient_steps": 1, "warmup_episodes": 1, "episodes": 4}
-    search(SearchConfig(env_id="ASLA-GrapheneMini-v0", evaluator="xwch", **settings), path, progress_bar=False)
+    search(RunConfig(env_id="ASLA-GrapheneMini-v0", evaluator="xwch", **settings), path, progress_bar=False)
     return path
 
 

@@ -7,7 +7,7 @@ import pytest
 from gymnasium import spaces
 
 from asla_agents.asla import ASLA
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.ensemble import Ensemble
 from asla_agents.exploration import Exploration
 from asla_agents.explorer import Explorer
@@ -136,7 +136,7 @@ def test_a_fresh_start_makes_a_new_model():
 
 def test_a_member_of_an_ensemble_goes_as_the_single_search():
     settings = {"env_id": "ASLA-GrapheneMini-v0", "evaluator": "xwch", "episodes": 6, "warmup_episodes": 3, "seed": 2}
-    config = SearchConfig(**settings, batch_size=8, gradient_steps=1, imagination=FAST)
+    config = RunConfig(**settings, batch_size=8, gradient_steps=1, imagination=FAST)
     ours = next(Ensemble([config]).run()).energies
     energies: list[float] = []
     model = make_model(config, make_env(config))
@@ -152,7 +152,7 @@ def test_a_member_of_an_ensemble_goes_as_the_single_search():
 
 def test_a_search_goes_on_from_a_file_with_its_model(tmp_path):
     settings = {"env_id": "ASLA-GrapheneMini-v0", "evaluator": "xwch", "warmup_episodes": 3, "batch_size": 8}
-    config = SearchConfig(**settings, gradient_steps=1, imagination=FAST)
+    config = RunConfig(**settings, gradient_steps=1, imagination=FAST)
     model = make_model(config, make_env(config)).learn(5)
     model.save(tmp_path / "model.zip")
     loaded = ASLA.load(tmp_path / "model.zip", env=make_env(config))

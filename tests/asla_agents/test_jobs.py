@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.imagination import ImaginationSettings
 from asla_agents.jobs import job_of, search_config
 from asla_agents.settings_file import SettingsFileError
@@ -28,7 +28,7 @@ def test_a_study_may_be_toml(tmp_path):
     job = job_of(str(path), evaluator="xwch", episodes=None, smoke=False)
     assert job.rows == tmp_path / "study.rows.jsonl"
     assert job.study.config("tanh", 1).network.head == "tanh"
-    assert job.study.config("agr", 1) == SearchConfig(
+    assert job.study.config("agr", 1) == RunConfig(
         env_id="ASLA-GrapheneMini-v0", evaluator="xwch", episodes=3, seed=1, representation="agr"
     )
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from asla_agents import ASLA
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.ensemble import Ensemble
 from asla_agents.network_settings import ACTIVATIONS, NetworkSettings, named, unnamed
 from asla_agents.q_map import HEADS, QMapNetwork
@@ -56,7 +56,7 @@ def test_names_stand_for_activations_and_back():
 
 
 def test_a_search_has_the_network_and_the_augmentation_of_its_settings_and_keeps_them(tmp_path):
-    config = SearchConfig(**SETTINGS, network=SMALL)
+    config = RunConfig(**SETTINGS, network=SMALL)
     env = make_env(config)
     model = make_model(config, env)
     model.save(tmp_path / "model.zip")
@@ -68,7 +68,7 @@ def test_a_search_has_the_network_and_the_augmentation_of_its_settings_and_keeps
 
 
 def test_members_of_an_ensemble_have_the_network_of_their_settings():
-    config = SearchConfig(**SETTINGS, network=SMALL)
+    config = RunConfig(**SETTINGS, network=SMALL)
     (member,) = Ensemble([config])._members
     assert str(member.policy.network) == str(make_model(config, member.env).q_map.network)
     assert member.explorer.augment is False

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from asla_agents import training
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.record import load_agent, read_about, read_record
 from asla_agents.run_directory import RunDirectory, RunDirectoryError
 
@@ -71,7 +71,7 @@ def test_actions_that_the_problem_does_not_have_are_named(written, row, placed):
 def test_how_a_search_was_started_and_gone_on_with_stands_beside_its_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "write_best", lambda *_: None)
     monkeypatch.setattr("sys.argv", ["/home/someone/bin/asla", "search", "a b"])
-    config = SearchConfig(env_id="ASLA-GrapheneMini-v0", evaluator="xwch", episodes=1)
+    config = RunConfig(env_id="ASLA-GrapheneMini-v0", evaluator="xwch", episodes=1)
     training.search(config, tmp_path / "run", progress_bar=False)
     monkeypatch.setattr("sys.argv", ["asla", "resume"])
     training.resume(tmp_path / "run", episodes=2, progress_bar=False)
@@ -83,7 +83,7 @@ def test_how_a_search_was_started_and_gone_on_with_stands_beside_its_settings(tm
 
 def test_the_agent_of_a_checkpoint_is_made_without_its_calculator(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "write_best", lambda *_: None)
-    config = SearchConfig(env_id="ASLA-GrapheneMini-v0", evaluator="xwch", episodes=2, representation="agr")
+    config = RunConfig(env_id="ASLA-GrapheneMini-v0", evaluator="xwch", episodes=2, representation="agr")
     training.search(config, tmp_path / "run", progress_bar=False)
     record = read_record(tmp_path / "run")
     agent = load_agent(record)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from asla_agents import report
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.report import film_best, write_report
 from asla_agents.run_directory import RunDirectory, RunDirectoryError
 from asla_agents.training import read_episodes, search
@@ -53,7 +53,7 @@ def page_of(directory) -> Page:
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     """A search that learned a little, with a kernel of its own."""
-    config = SearchConfig(
+    config = RunConfig(
         env_id="ASLA-GrapheneMini-v0", evaluator="xwch", episodes=4, representation="agr", batch_size=2,
         gradient_steps=1, warmup_episodes=2, seed=5,
     )  # fmt: skip

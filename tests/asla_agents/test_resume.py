@@ -14,7 +14,7 @@ import torch
 from asla_agents import training
 from asla_agents.callbacks import Checkpoint
 from asla_agents.checkpoint import CheckpointError, read_checkpoint
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.run_directory import RunDirectory, RunDirectoryError
 from asla_agents.training import read_episodes, resume, search
 from asla_env import calculators
@@ -35,7 +35,7 @@ def _frequent_checkpoints(monkeypatch):
 
 
 def searched(path: Path, episodes=10, **settings) -> Path:
-    search(SearchConfig(**{**SETTINGS, "episodes": episodes, **settings}), path, progress_bar=False)
+    search(RunConfig(**{**SETTINGS, "episodes": episodes, **settings}), path, progress_bar=False)
     return path
 
 
@@ -131,18 +131,18 @@ def test_energies_that_failed_fail_again_while_the_search_goes_on(tmp_path, monk
 @pytest.mark.parametrize("source", [".", "energies.db"])
 def test_energies_of_another_search_are_not_computed_again(whole, tmp_path, monkeypatch, source, capsys):
     calculator = interrupt_at(10**9, monkeypatch)
-    search(SearchConfig(**SETTINGS, episodes=10), tmp_path / "run", progress_bar=False, known=[whole / source])
+    search(RunConfig(**SETTINGS, episodes=10), tmp_path / "run", progress_bar=False, known=[whole / source])
     assert calculator.calls == 0
     assert "11 energies by this calculator" in capsys.readouterr().out
     assert_same(whole, tmp_path / "run")
-    config = SearchConfig(**{**SETTINGS, "seed": 4}, episodes=10)
+    config = RunConfig(**{**SETTINGS, "seed": 4}, episodes=10)
     search(config, tmp_path / "other", progress_bar=False, known=[whole / source, tmp_path / "run"])
     assert calculator.calls == 10  # all but the reference
 
 
 def test_a_search_with_energies_that_are_not_there_leaves_no_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"`path` is .* but must be a database of energies"):
-        search(SearchConfig(**SETTINGS, episodes=1), tmp_path / "run", known=[tmp_path / "nothing.db"])
+        search(RunConfig(**SETTINGS, episodes=1), tmp_path / "run", known=[tmp_path / "nothing.db"])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -180,7 +180,7 @@ KILLED = """
 import sys
 from asla_agents import training
 from asla_agents.callbacks import Checkpoint
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.training import resume, search
 training.Checkpoint = lambda path, log: Checkpoint(path, log, every=7)
 training.write_best = lambda *_: None
@@ -189,12 +189,12 @@ path = Path(sys.argv[1])
 if path.exists():
     resume(path, progress_bar=False)
 else:
-    search(SearchConfig.model_validate_json(sys.argv[2]), path, progress_bar=False)
+    search(RunConfig.model_validate_json(sys.argv[2]), path, progress_bar=False)
 """
 
 
 def test_a_search_killed_again_and_again_ends_like_one_that_was_not(tmp_path):
-    config = SearchConfig(**SETTINGS, episodes=60)
+    config = RunConfig(**SETTINGS, episodes=60)
     command = [sys.executable, "-c", KILLED]
     subprocess.run([*command, str(tmp_path / "whole"), config.model_dump_json()], check=True)
     path, rng, kills = tmp_path / "run", np.random.default_rng(0), 0

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from asla_agents import cli
 from asla_agents import study as study_module
 from asla_agents.callbacks import read_rows
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.ensemble import MemberResult
 from asla_agents.study import Study, curve_data, key_of, rows_of, run_study
 
@@ -206,7 +206,7 @@ def test_restarts_that_went_on_after_a_success_count_too_and_come_first():
 
 
 def a_result(energies, **settings):
-    config = SearchConfig(**{**SETTINGS, **settings})
+    config = RunConfig(**{**SETTINGS, **settings})
     return MemberResult(0, config, len(energies), None, None, np.array(energies), {})
 
 

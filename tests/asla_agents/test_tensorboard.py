@@ -10,7 +10,7 @@ import torch
 from asla_agents import ASLA, tensorboard, training
 from asla_agents.callbacks import Checkpoint
 from asla_agents.checkpoint import read_checkpoint
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.run_directory import RunDirectory
 from asla_agents.tensorboard import TensorBoard, tensorboard_logger
 from asla_agents.training import make_env, make_model, read_episodes, resume, search
@@ -42,7 +42,7 @@ def scalars(events, name: str) -> dict[int, float]:
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("search") / "run"
-    search(SearchConfig(**SETTINGS), path, progress_bar=False, tensorboard=True)
+    search(RunConfig(**SETTINGS), path, progress_bar=False, tensorboard=True)
     return path
 
 
@@ -62,7 +62,7 @@ def test_each_episode_is_a_step_with_the_scalars_of_its_row(searched):
 
 
 def test_the_coefficients_are_those_of_the_agent_as_it_learns(searched):
-    config = SearchConfig(**SETTINGS)
+    config = RunConfig(**SETTINGS)
     model = ASLA.load(RunDirectory(searched).checkpoint, make_env(config))
     events = events_of(searched)
     for i, expected in enumerate(model.q_map.features_extractor.coefficient_values[0], 1):
@@ -84,7 +84,7 @@ def test_pictures_show_q_map_best_structure_kernel_and_coefficients(searched):
 
 
 def test_pictures_come_every_so_many_episodes_and_at_the_end(tmp_path):
-    config = SearchConfig(**SETTINGS | {"representation": "one-hot"})
+    config = RunConfig(**SETTINGS | {"representation": "one-hot"})
     model, logger = make_model(config, make_env(config)), tensorboard_logger(tmp_path / "tensorboard")
     model.set_logger(logger)
     model.learn(5, TensorBoard(pictures_every=2), log_interval=sys.maxsize)
@@ -95,7 +95,7 @@ def test_pictures_come_every_so_many_episodes_and_at_the_end(tmp_path):
 
 
 def test_the_search_is_the_same_with_and_without(searched, tmp_path):
-    search(SearchConfig(**SETTINGS), tmp_path / "run", progress_bar=False)
+    search(RunConfig(**SETTINGS), tmp_path / "run", progress_bar=False)
     assert not RunDirectory(tmp_path / "run").tensorboard.exists()
     with_it, without = RunDirectory(searched), RunDirectory(tmp_path / "run")
     assert with_it.episodes.read_bytes() == without.episodes.read_bytes()
@@ -115,7 +115,7 @@ def test_a_search_that_died_goes_on_with_its_events_and_takes_back_what_it_forgo
     monkeypatch.setattr(training, "Checkpoint", lambda path, log: Checkpoint(path, log, every=2))
     monkeypatch.setattr(training, "TensorBoard", Dies)
     with pytest.raises(RuntimeError, match="power failure"):
-        search(SearchConfig(**SETTINGS), tmp_path / "run", progress_bar=False, tensorboard=True)
+        search(RunConfig(**SETTINGS), tmp_path / "run", progress_bar=False, tensorboard=True)
     assert list(scalars(events_of(tmp_path / "run"), "episode/energy")) == [1, 2, 3, 4]
     monkeypatch.setattr(training, "TensorBoard", TensorBoard)
     (tmp_path / "run" / "checkpoint.zip").unlink()  # from the very beginning: four steps are taken back
@@ -139,7 +139,7 @@ def test_whether_to_go_on_writing_can_be_said(searched, tmp_path):
 
 
 def test_builds_that_go_on_together_are_a_step_each(tmp_path):
-    config = SearchConfig(**SETTINGS | {"builds_at_once": 3, "episodes": 7})
+    config = RunConfig(**SETTINGS | {"builds_at_once": 3, "episodes": 7})
     search(config, tmp_path / "run", progress_bar=False, tensorboard=True)
     rows, events = read_episodes(tmp_path / "run"), events_of(tmp_path / "run")
     energies = scalars(events, "episode/energy")
@@ -160,7 +160,7 @@ def test_what_stands_in_for_an_energy_is_not_written(tmp_path):
 
 
 def test_the_callback_goes_with_a_logger_of_stable_baselines3(tmp_path):
-    config = SearchConfig(**SETTINGS)
+    config = RunConfig(**SETTINGS)
     model = ASLA("QMapPolicy", make_env(config), warmup_episodes=9, tensorboard_log=str(tmp_path))
     model.learn(2, TensorBoard(), log_interval=sys.maxsize)
     model.logger.close()
@@ -171,7 +171,7 @@ def test_the_callback_goes_with_a_logger_of_stable_baselines3(tmp_path):
 def test_without_tensorboard_nothing_is_begun(tmp_path, monkeypatch):
     monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"which cannot be imported: `pip install asla\[tensorboard\]`"):
-        search(SearchConfig(**SETTINGS), tmp_path / "run", progress_bar=False, tensorboard=True)
+        search(RunConfig(**SETTINGS), tmp_path / "run", progress_bar=False, tensorboard=True)
     assert not (tmp_path / "run").exists()
 
 

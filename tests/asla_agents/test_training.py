@@ -15,7 +15,7 @@ from PIL import Image
 import asla_env
 from asla_agents import ASLA, training
 from asla_agents.callbacks import read_rows
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.exploration import Exploration
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import REPRESENTATIONS
@@ -105,8 +105,8 @@ def _calculator_without_failures(monkeypatch):
     monkeypatch.setattr(Potential, "failures", {})
 
 
-def make_config(**settings) -> SearchConfig:
-    return SearchConfig(**{**SETTINGS, **settings})
+def make_config(**settings) -> RunConfig:
+    return RunConfig(**{**SETTINGS, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_the_result_sums_up_the_log(result):
 
 def test_the_configuration_is_read_back_as_it_was_and_versions_are_beside_it(result):
     written = json.loads((result.directory / "config.json").read_text())
-    assert SearchConfig(**written["settings"]) == make_config()
+    assert RunConfig(**written["settings"]) == make_config()
     assert written["versions"]["torch"]
     assert written["versions"]["python"]
 
@@ -341,14 +341,14 @@ def test_every_setting_reaches_the_agent():
 @pytest.mark.parametrize("env_id", list(IDS))
 @pytest.mark.parametrize("representation", list(REPRESENTATIONS))
 def test_every_problem_goes_with_every_representation(env_id, representation):
-    config = SearchConfig(env_id=env_id, representation=representation)
+    config = RunConfig(env_id=env_id, representation=representation)
     model = make_model(config, gym.make(env_id).unwrapped)
     observation, _ = gym.make(env_id).reset()
     assert model.q_values(observation[None]).shape == (1, model.problem.n_actions)
 
 
 def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
-    search(SearchConfig(**SETTINGS), tmp_path / "run")
+    search(RunConfig(**SETTINGS), tmp_path / "run")
     path = tmp_path / "run" / "episodes.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]) + '{"epis')
     assert [row["episode"] for row in read_episodes(path.parent)] == [1, 2]

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.report import write_report
 from asla_agents.run_directory import RunDirectory
 from asla_agents.training import search
@@ -17,7 +17,7 @@ EVIL = "</td><script>document.title='owned'</script><img src='http://127.0.0.1:9
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """The report of a search in which the calculator said what no page should take for its own."""
-    config = SearchConfig(
+    config = RunConfig(
         env_id="ASLA-GrapheneMini-v0", evaluator="xwch", episodes=4, representation="agr", batch_size=2,
         gradient_steps=1, warmup_episodes=2,
     )  # fmt: skip

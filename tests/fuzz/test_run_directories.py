@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asla_agents import training
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.figures import learning_curve
 from asla_agents.run_directory import RunDirectory, read_episodes
 from asla_agents.training import resume, search
@@ -24,7 +24,7 @@ def whole(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "write_best", lambda *_: None)
         path = tmp_path_factory.mktemp("search") / "run"
-        search(SearchConfig(**SMALL, network={"hidden_channels": [1], "kernel_size": 3}), path, progress_bar=False)
+        search(RunConfig(**SMALL, network={"hidden_channels": [1], "kernel_size": 3}), path, progress_bar=False)
         yield path
 
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from asla_agents import cli
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.config_toml import to_toml
 from asla_agents.jobs import job_of
 from asla_agents.study import Study, curve_data, missing_restarts, read_study_rows, rows_of
 from asla_agents.training import SearchResult
 
-CONFIG = SearchConfig(env_id="ASLA-GrapheneMini-v0", evaluator="xwch", imagination=True, representation="agr")
+CONFIG = RunConfig(env_id="ASLA-GrapheneMini-v0", evaluator="xwch", imagination=True, representation="agr")
 STUDY = Study(
     settings={"env_id": "ASLA-GrapheneMini-v0", "episodes": 3}, arms={"a": {}, "b": {"representation": "agr"}}
 )
@@ -91,7 +91,7 @@ def written(directory, ending, content):
 def test_settings_are_read_or_refused_in_one_line_with_nothing_left_behind(attempt, searched, file):
     with tempfile.TemporaryDirectory() as directory:
         path = written(directory, *file)
-        config, error = attempt(SearchConfig.load, path, errors=(ValueError,))
+        config, error = attempt(RunConfig.load, path, errors=(ValueError,))
         assert (config is None) == (error is not None)
         searched.clear()
         here = Path.cwd()
@@ -103,7 +103,7 @@ def test_settings_are_read_or_refused_in_one_line_with_nothing_left_behind(attem
         if config is not None:
             assert result.exit_code == 0, result.output
             assert searched == [config] or config != config.model_copy(deep=True)  # nan is not equal to itself
-            assert SearchConfig(**json.loads(config.model_dump_json())).model_dump_json() == config.model_dump_json()
+            assert RunConfig(**json.loads(config.model_dump_json())).model_dump_json() == config.model_dump_json()
         else:
             assert path.name in str(error)
             assert (result.exit_code, result.stdout, searched) == (2, "", [])

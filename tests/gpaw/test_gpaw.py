@@ -7,7 +7,7 @@ import pytest
 from ase.build import molecule
 from ase.io import read
 
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.training import read_episodes, search
 from asla_env import Evaluator
 from asla_env.gpaw_calculator import SPECIES
@@ -63,7 +63,7 @@ def test_an_energy_that_does_not_converge_is_a_failure_with_its_cause() -> None:
 
 
 def test_a_search_for_naphthalene_pays_with_energies_of_gpaw(tmp_path: Path) -> None:
-    config = SearchConfig(env_id="ASLA-Naphthalene-v0", evaluator="gpaw", episodes=2, warmup_episodes=1)
+    config = RunConfig(env_id="ASLA-Naphthalene-v0", evaluator="gpaw", episodes=2, warmup_episodes=1)
     result = search(config, tmp_path / "out", progress_bar=False)
     rows = read_episodes(result.directory)
     assert [row["calculator_error"] for row in rows] == [None, None]

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from asla_agents.callbacks import read_rows
-from asla_agents.config import SearchConfig
+from asla_agents.config import RunConfig
 from asla_agents.experiments import EXPERIMENTS, generalisation, phases
 from asla_agents.success import n50, success_curve
 from asla_agents.training import make_env, make_model
@@ -41,7 +41,7 @@ def test_n50_is_the_median_number_of_episodes():
 
 def test_restarts_have_new_random_weights():
     """'a large number of restarted runs with new random initialization of the weights in the CNN agent'."""
-    env = make_env(SearchConfig(env_id="ASLA-GrapheneMini-v0", evaluator="xwch"))
+    env = make_env(RunConfig(env_id="ASLA-GrapheneMini-v0", evaluator="xwch"))
     weights = []
     for seed in (0, 1, 1):
         config = EXPERIMENTS["fig2a"].study.changed(env_id="ASLA-GrapheneMini-v0").config("one-hot", seed)
