@@ -216,10 +216,9 @@ class BuildReplay:
         weights *= (there / there.sum(axis=1, keepdims=True))[..., None]
         targets = np.broadcast_to(self.targets(lowest)[..., None], actions.shape)
         shape = (batch_size, len(self._problem.species), *self._problem.grid.shape)
-        flat = (
-            part.reshape(batch_size, prod(actions.shape[1:])) for part in (np.maximum(actions, 0), weights, targets)
-        )
-        return Batch(images.reshape(shape), *flat)
+        each = (batch_size, prod(actions.shape[1:]))
+        legal = np.maximum(actions, 0)  # those beyond an edge weigh nothing
+        return Batch(images.reshape(shape), legal.reshape(each), weights.reshape(each), targets.reshape(each))
 
     def sample_finished(
         self, batch_size: int, rng: np.random.Generator
