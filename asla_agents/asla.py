@@ -111,7 +111,7 @@ class ASLA(DQN):
         state_value: bool = True,
         learning_rate: float | Schedule = 1e-3,
         batch_size: int = 32,
-        gradient_steps: int = 6,
+        gradient_steps: int = 4,
         warmup_episodes: int = 40,
         patience: int | None = 10,
         exploration: Exploration = _EXPLORATION,

@@ -47,7 +47,7 @@ class RunConfig(BaseModel):
     """Of the Adam optimiser."""
     batch_size: int = Field(default=32, ge=1)
     """Samples an update."""
-    gradient_steps: int = Field(default=6, ge=0)
+    gradient_steps: int = Field(default=4, ge=0)
     """Updates for each episode."""
     builds_at_once: int = Field(default=1, ge=1)
     """Builds that go on together, between which the agent does not learn; their energies are computed at once."""

@@ -60,7 +60,7 @@ class ReplaySettings:
         atom could be the template, another one becomes it.
     """
 
-    best_share: float = 0.5
+    best_share: float = 0.25
     latest_share: float = 0.25
     n_best: int = 50
     n_latest: int = 20
@@ -68,7 +68,7 @@ class ReplaySettings:
     window_quantile: float = 0.5
     minimum_window: float = 0.2
     lowest_target: float = -3.0
-    late_exponent: float = 3.0
+    late_exponent: float = 6.0
     placements: int = 5
     spillover: float = 1.0
     shuffled_share: float = 1.0
