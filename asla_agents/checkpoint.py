@@ -64,8 +64,9 @@ def read_checkpoint(path: Path) -> State:
     OSError
         If it cannot be read.
     """
+    content = path.read_bytes()
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             plain = json.loads(archive.read(_PLAIN))
             tensors = torch.load(io.BytesIO(archive.read(_TENSORS)), map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, zlib.error, UnpicklingError, KeyError, ValueError, RuntimeError, EOFError) as error:

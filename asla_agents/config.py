@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from asla_agents.exploration import Exploration
 from asla_agents.imagination import ImaginationSettings
@@ -13,9 +13,11 @@ from asla_agents.network_settings import NetworkSettings
 from asla_agents.replay import ReplaySettings
 from asla_agents.representation_settings import check_representation_kwargs
 from asla_agents.representations import REPRESENTATIONS
-from asla_agents.settings_error import explained
+from asla_agents.settings_error import explained, one_line
 from asla_agents.settings_file import SettingsFileError, read_settings
 from asla_env import IDS, calculators
+
+_NOT_BEFORE = ("pretrained", "stop_on_success", "builds_at_once")  # of a search that comes before another
 
 
 class RunConfig(BaseModel):
@@ -125,13 +127,19 @@ class RunConfig(BaseModel):
         """Settings of the search that comes first; None if there is none."""
         if not self.pretrained:
             return None
-        ours = self.model_dump(exclude={"pretrained", "stop_on_success", "builds_at_once"})
-        return RunConfig(**(ours | self.pretrained))
+        return RunConfig(**(self.model_dump(exclude=set(_NOT_BEFORE)) | self.pretrained))
 
-    @model_validator(mode="after")
-    def _possible_before(self) -> Self:
-        self.before()  # raises what is wrong with it
-        return self
+    @field_validator("pretrained")
+    @classmethod
+    def _possible_before(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        others_are_right = len(info.data) == len(cls.model_fields) - 1
+        if value and others_are_right:
+            ours = {name: setting for name, setting in info.data.items() if name not in _NOT_BEFORE}
+            try:
+                cls(**(ours | value))
+            except ValidationError as error:
+                raise ValueError(f"must hold settings of a search: {one_line(error, cls)}") from error
+        return value
 
     @field_validator("env_id")
     @classmethod

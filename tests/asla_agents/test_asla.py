@@ -221,7 +221,7 @@ def test_each_of_two_species_finds_its_own_pixel():
 
     env = make_probe({"C": 1, "H": 1}, energy)
     assert env.problem.species == ("C", "H")
-    info = greedy_build(searched(120, env, **PROBE_SETTINGS), env)
+    info = greedy_build(searched(160, env, **PROBE_SETTINGS), env)
     assert set(info["placed"]) == {pixel_index((4, 3)), 42 + pixel_index((2, 2))}
 
 

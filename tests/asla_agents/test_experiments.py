@@ -1,6 +1,7 @@
 """What is run for each figure: every arm can be made and trained, and says what it has learned."""
 
 import json
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def smoke_rows(name):
     restarts = missing_restarts(study, Path("no-such-file"), restarts=1)
     rows = []
     for group in study_module._groups(restarts, workers=1, members=32):
-        rows += study_module._run_group(group, "cpu", 0, None, lambda _: None)
+        rows += study_module._run_group(group, "cpu", nullcontext, lambda _: None)
     return study, [json.loads(json.dumps(row)) for row in rows]
 
 

@@ -306,7 +306,7 @@ def test_the_table_is_printed(tmp_path):
     ("arguments", "part"),
     [
         (["study", "fig5"], "`spec` is 'fig5', which needs no search: `asla plot fig5`"),
-        (["study", "fig99"], "`spec` is 'fig99' but must be a JSON file or one of fig2a, "),
+        (["study", "fig99"], "`spec` is 'fig99' but must be a JSON or TOML file or one of fig2a, "),
         (["study", "fig2a", "--evaluator", "dft"], "`evaluator` is 'dft'"),
         (["study", "fig2a", "--restarts", "0"], "`restarts` is 0 but must be at least 1"),
         (["study", "fig3", "--restarts", "0"], "`restarts` is 0 but must be at least 1"),

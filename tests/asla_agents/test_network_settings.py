@@ -14,7 +14,7 @@ from asla_agents.training import make_env, make_model
 from asla_env.grid import Grid
 
 GRID = Grid((5, 6), (1.0, 1.2), (True, True))
-SMALL = {"hidden_channels": (2, 3), "kernel_size": 5, "activation": "silu", "head": "tanh"}
+SMALL = {"hidden_channels": (2, 3), "kernel_size": 5, "reach": 1.5, "activation": "silu", "head": "tanh"}
 SETTINGS = {"env_id": "ASLA-GrapheneMini-v0", "evaluator": "xwch", "state_value": False, "augment": False}
 
 
@@ -26,7 +26,7 @@ def test_the_defaults_are_those_of_the_network():
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_and_head_makes_a_network_that_learns(activation, head):
-    network = QMapNetwork(GRID, **NetworkSettings((2,), 3, activation, head).as_kwargs())
+    network = QMapNetwork(GRID, **NetworkSettings((2,), 3, activation=activation, head=head).as_kwargs())
     network(torch.rand(1, 1, 5, 6)).sum().backward()
     assert all(np.any(weights.grad.numpy()) for weights in network.parameters())
 
@@ -38,6 +38,8 @@ def test_every_activation_and_head_makes_a_network_that_learns(activation, head)
         ("hidden_channels", (3, 0), "hold numbers of at least 1"),
         ("kernel_size", 4, "an odd number of at least 1"),
         ("kernel_size", -1, "an odd number of at least 1"),
+        ("reach", 0.0, "be positive and finite"),
+        ("reach", float("inf"), "be positive and finite"),
         ("activation", "step", "one of leaky-relu, "),
         ("head", "sigmoid", "one of linear, tanh"),
     ],

@@ -71,7 +71,7 @@ def searched():
     """Replace the search by a record of its settings."""
     calls = []
 
-    def search(config, directory, executor):
+    def search(config, directory, **how):
         calls.append(config)
         return SearchResult(directory, 1, 0.0, 0.0, None, interrupted=False)
 
