@@ -191,9 +191,10 @@ def wait_for_moment(process: subprocess.Popen[bytes], seconds: float, run: Path 
 def kill_workers(cluster: Any, every: float, over: threading.Event, killed: list[int]) -> None:
     """Kill a worker of a cluster now and then, which it replaces."""
     while not over.wait(every):
-        process = random.choice([nanny.pid for nanny in cluster.workers.values() if nanny.pid])
-        os.kill(process, signal.SIGKILL)
-        killed.append(process)
+        alive = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
+        if alive:
+            killed.append(random.choice(alive))
+            os.kill(killed[-1], signal.SIGKILL)
 
 
 def equal(first: Any, second: Any) -> bool:
