@@ -2,15 +2,17 @@
 
 import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from contextlib import suppress
+from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import replace
 from functools import cache, partial
 from multiprocessing.util import Finalize
 from threading import Lock
+from time import sleep
 from typing import Any, ParamSpec, TypeVar, cast
 
 from distributed import Client, KilledWorker, get_worker
+from distributed import Future as DaskFuture
+from distributed import wait as wait_for
 
 from asla_env.energy_error import EnergyError
 from asla_env.limits import GIB, Limits
@@ -45,42 +47,66 @@ class DaskPool(Executor):
     def __init__(self, address: str, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._client = Client(address, set_as_default=False)
-        self._executor: Executor = self._client.get_executor(pure=False)
+        self._there = set[DaskFuture[Any]]()
+        self._is_closed = False
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Call a function on the cluster; an exception of the cluster itself is that of the future."""
+        if self._is_closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
         here = Future[Any]()
         self._try(here, partial(fn, *args, **kwargs), self._limits.crash_retries)
         return cast(Future[_T], here)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Leave the cluster, which goes on; calls that have not begun are cancelled if they are not waited for."""
-        self._executor.shutdown(wait and not cancel_futures)
+        self._is_closed = True
+        if wait and not cancel_futures:
+            while there := list(self._there):
+                wait_for(there)
+                sleep(0.01)  # until their outcomes are handed over
+        else:
+            self._client.cancel(list(self._there))
         self._client.close()
 
     def _try(self, here: Future[Any], call: Callable[[], Any], retries: int) -> None:
         """Make a call on the cluster for a future, and again if its Dask workers die and retries are left."""
-        there = self._executor.submit(_call_guarded, self._limits, call)
-        here.add_done_callback(lambda _: there.cancel())  # without effect but on one that was cancelled
+        there = self._client.submit(_call_guarded, self._limits, call, pure=False)
+        self._there.add(there)
+        here.add_done_callback(lambda _: there.cancel() if here.cancelled() else None)
         there.add_done_callback(partial(self._hand_over, here, call, retries))
 
-    def _hand_over(self, here: Future[Any], call: Callable[[], Any], retries: int, there: Future[Any]) -> None:
-        """Give a future the outcome of another one, or try again if that died with its Dask workers."""
-        if there.cancelled():
-            here.cancel()
-        elif isinstance(there.exception(), KilledWorker) and retries and not here.cancelled():
-            with suppress(RuntimeError):  # no further try after `shutdown`
+    def _hand_over(self, here: Future[Any], call: Callable[[], Any], retries: int, there: DaskFuture[Any]) -> None:
+        """Give a future the outcome of another one, or try again if that died with its Dask workers.
+
+        The cluster is then told to forget it: what lies on a worker that dies would be computed again.
+        """
+        try:
+            outcome = _outcome(there)
+            if isinstance(outcome, KilledWorker) and retries and not here.cancelled() and not self._is_closed:
                 self._try(here, call, retries - 1)
                 return
+        finally:
+            there.release()
+            self._there.discard(there)
+        if isinstance(outcome, CancelledError):
+            here.cancel()
         if not here.set_running_or_notify_cancel():
             return
-        outcome = there.exception() or there.result()
         if isinstance(outcome, KilledWorker):
             outcome = EnergyError("crash", f"{outcome.allowed_failures + 1} Dask workers died", 0.0)
         if isinstance(outcome, BaseException):
             here.set_exception(outcome)
         else:
             here.set_result(outcome)
+
+
+def _outcome(there: DaskFuture[Any]) -> Any:
+    """What a call that has ended returned, or its exception."""
+    try:
+        return there.result()
+    except Exception as error:
+        return error
 
 
 def _call_guarded(limits: Limits, function: Callable[[], Any]) -> Any:

@@ -70,6 +70,23 @@ def test_a_crash_there_is_one_structure_s(slow, cluster):
     assert crashed.error == "crash: the process ended with exit code 1"
 
 
+def test_the_cluster_forgets_what_it_has_answered_while_we_remember(slow, cluster):
+    with energy_executor(dask=cluster.scheduler_address) as executor:
+        futures = [executor.submit(abs, -i) for i in range(3)]
+        assert [future.result(60) for future in futures] == [0, 1, 2]
+        deadline = time.monotonic() + 60
+        while cluster.scheduler.tasks and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not cluster.scheduler.tasks
+
+
+def test_after_the_end_nothing_is_submitted(slow, cluster):
+    with energy_executor(dask=cluster.scheduler_address) as executor:
+        pass
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(abs, -1)
+
+
 def test_an_energy_there_may_not_take_for_ever(slow, cluster):
     with energy_executor(dask=cluster.scheduler_address, limits=Limits(time_s=1)) as executor:
         hung = Evaluator(slow.Slow, executor).evaluate(copper(0, 4))
