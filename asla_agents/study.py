@@ -30,7 +30,6 @@ from asla_env.problems import best_on_grid
 from asla_env.worker_process import end_with_parent
 
 _KINDS = {"arm": str, "key": str, "seed": int, "episodes": int, "found_at": (int, float, NoneType)}
-_COUNT_IF_CHANGED = ("augment", "network", "pretrained")
 MEMBERS = 32  # of an ensemble
 EXACT_WINDOW = 0.01  # eV above the best structure known on the grid
 Row = dict[str, Any]
@@ -142,13 +141,8 @@ def read_study_rows(path: Path) -> list[Row]:
 
 
 def key_of(config: RunConfig) -> str:
-    """Digest of all settings but the seed.
-
-    Some settings count only where they are not the default, so that rows from before there were such settings stay
-    valid.
-    """
-    usual = {name for name in _COUNT_IF_CHANGED if getattr(config, name) == RunConfig.model_fields[name].default}
-    text = json.dumps(config.model_dump(mode="json", exclude={"seed", *usual}), sort_keys=True)
+    """Digest of all settings but the seed."""
+    text = json.dumps(config.model_dump(mode="json", exclude={"seed"}), sort_keys=True)
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 

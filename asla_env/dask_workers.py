@@ -79,26 +79,32 @@ class DaskPool(Executor):
     def _hand_over(self, here: Future[Any], call: Callable[[], Any], retries: int, there: DaskFuture[Any]) -> None:
         """Give a future the outcome of another one, or try again if that died with its Dask workers.
 
-        The cluster is then told to forget it: what lies on a worker that dies would be computed again.
+        The cluster is told to forget the other one first: what lies on a worker that dies would be computed again.
         """
-        try:
-            outcome = _outcome(there)
-            if isinstance(outcome, KilledWorker) and retries and not here.cancelled() and not self._is_closed:
+        outcome = _outcome(there)
+        there.release()
+        if isinstance(outcome, KilledWorker) and retries and not here.cancelled() and not self._is_closed:
+            try:
                 self._try(here, call, retries - 1)
-                return
-        finally:
-            there.release()
-            self._there.discard(there)
-        if isinstance(outcome, CancelledError):
-            here.cancel()
-        if not here.set_running_or_notify_cancel():
-            return
-        if isinstance(outcome, KilledWorker):
-            outcome = EnergyError("crash", f"{outcome.allowed_failures + 1} Dask workers died", 0.0)
-        if isinstance(outcome, BaseException):
-            here.set_exception(outcome)
+            except Exception as error:  # nobody is to wait for what the cluster does not take any more
+                _settle(here, error)
         else:
-            here.set_result(outcome)
+            _settle(here, outcome)
+        self._there.discard(there)  # last, as `shutdown` waits for it
+
+
+def _settle(here: Future[Any], outcome: Any) -> None:
+    """Give a future its outcome, an exception or what was returned."""
+    if isinstance(outcome, CancelledError):
+        here.cancel()
+    if not here.set_running_or_notify_cancel():
+        return
+    if isinstance(outcome, KilledWorker):
+        outcome = EnergyError("crash", f"{outcome.allowed_failures + 1} Dask workers died", 0.0)
+    if isinstance(outcome, BaseException):
+        here.set_exception(outcome)
+    else:
+        here.set_result(outcome)
 
 
 def _outcome(there: DaskFuture[Any]) -> Any:

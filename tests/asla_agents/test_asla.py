@@ -57,7 +57,7 @@ SETTINGS = {
     "seed": 0,
 }
 PROBE_SETTINGS = {  # kernels as wide as the grid, so that every pixel sees the template
-    "network_kwargs": {"hidden_channels": (6,), "kernel_size": 13, "head": "linear"},
+    "network_kwargs": {"hidden_channels": (6,), "kernel_size": 13, "reach": np.inf, "head": "linear"},
     "batch_size": 32,
     "gradient_steps": 4,
     "warmup_episodes": 10,
@@ -207,11 +207,11 @@ def test_two_atoms_find_their_best_pair_of_pixels():
         return min(first[0] + second[1], first[1] + second[0])
 
     found = []
-    for seed in range(3):
+    for seed in range(4):
         env = make_probe({"C": 2}, energy)
         info = greedy_build(searched(240, env, **PROBE_SETTINGS, seed=seed), env)
         found.append(sorted(info["placed"]) == [pixel_index(pixel) for pixel in pair])
-    assert sum(found) >= 2
+    assert sum(found) >= 3
 
 
 def test_each_of_two_species_finds_its_own_pixel():
@@ -221,7 +221,7 @@ def test_each_of_two_species_finds_its_own_pixel():
 
     env = make_probe({"C": 1, "H": 1}, energy)
     assert env.problem.species == ("C", "H")
-    info = greedy_build(searched(160, env, **PROBE_SETTINGS), env)
+    info = greedy_build(searched(120, env, **PROBE_SETTINGS), env)
     assert set(info["placed"]) == {pixel_index((4, 3)), 42 + pixel_index((2, 2))}
 
 

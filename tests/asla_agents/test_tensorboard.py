@@ -64,13 +64,11 @@ def test_each_episode_is_a_step_with_the_scalars_of_its_row(searched):
 def test_the_coefficients_are_those_of_the_agent_as_it_learns(searched):
     config = RunConfig(**SETTINGS)
     model = ASLA.load(RunDirectory(searched).checkpoint, make_env(config))
-    events, n_changed = events_of(searched), 0
+    events = events_of(searched)
     for i, expected in enumerate(model.q_map.features_extractor.coefficient_values[0], 1):
         values = scalars(events, f"coefficients_C/{i}")
         assert values[6] == pytest.approx(expected, abs=1e-4)
-        assert values[1] == values[2]
-        n_changed += values[2] != values[6]  # to four digits, to which they are rounded
-    assert n_changed >= 5
+        assert values[1] == values[2] != values[6]
 
 
 def test_pictures_show_q_map_best_structure_kernel_and_coefficients(searched):
