@@ -157,7 +157,7 @@ def cluster(energies: int = 400, every: Annotated[float, typer.Option(help="Seco
 
         structures = [Atoms("Cu2", [(0, 0, 0), (0, 0, 2.2 + 0.001 * i)]) for i in range(energies)]
         keys = [i.to_bytes(4, "big") for i in range(energies)]
-        with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as local:
+        with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0") as local:
             over, killed = threading.Event(), list[int]()
             killer = threading.Thread(target=kill_workers, args=(local, every, over, killed))
             start = time.perf_counter()

@@ -101,7 +101,7 @@ def test_a_study_loses_nothing_with_the_workers_of_its_dask_cluster(whole, tmp_p
             killed.append(next(nanny.pid for nanny in cluster.workers.values() if nanny.pid))
             os.kill(killed[-1], signal.SIGKILL)
 
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         dask = cluster.scheduler_address
         rows = in_order(run_study(STUDY, tmp_path / "rows.jsonl", restarts=3, dask=dask, on_episodes=kill))
     assert len(killed) == 2

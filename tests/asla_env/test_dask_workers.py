@@ -53,7 +53,7 @@ def slow(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster(slow):
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0") as cluster:
         yield cluster
 
 
