@@ -48,6 +48,14 @@ _MemoryLimit = Annotated[
     float | None, typer.Option(help="GiB that such a process may take; by default its share of half of what there is.")
 ]
 _Dask = Annotated[str | None, typer.Option(help="Address of a Dask cluster that computes the energies instead.")]
+_ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML or JSON file of settings, as `asla config` prints; options go before it."),
+]
+_Known = Annotated[
+    list[Path] | None,
+    typer.Option(help="Database, or directory of a search, whose energies are not computed again; may be repeated."),
+]
 _LIMITS = Limits()
 app = typer.Typer(help="Discover atomistic structures, atom by atom.", no_args_is_help=True, add_completion=False)
 
@@ -66,10 +74,7 @@ def search_command(
         str | None,
         typer.Argument(metavar="[ID]", help="Problem to search; `asla list` shows them.", show_default=False),
     ] = None,
-    config_file: Annotated[
-        Path | None,
-        typer.Option("--config", help="TOML or JSON file of settings, as `asla config` prints; options go before it."),
-    ] = None,
+    config_file: _ConfigFile = None,
     evaluator: Annotated[
         str, typer.Option(help="Calculator of the energies: a name, or an import path `module:Class`.")
     ] = calculators.DEFAULT,
@@ -101,12 +106,7 @@ def search_command(
     time_limit: _TimeLimit = _LIMITS.time_s,
     memory_limit: _MemoryLimit = _LIMITS.memory_gib,
     dask: _Dask = None,
-    energies: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Database, or directory of a search, whose energies are not computed again; may be repeated."
-        ),
-    ] = None,
+    energies: _Known = None,
 ) -> None:
     """Search for the most stable structure."""
     try:
