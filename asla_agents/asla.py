@@ -29,6 +29,7 @@ from asla_agents.explorer import BestBuild, Explorer
 from asla_agents.imagination import Imagination, ImaginationSettings
 from asla_agents.memory import release_free_memory
 from asla_agents.model_state import restore, settings_in, state_of
+from asla_agents.planning import plan
 from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.randomness import torch_seeded
 from asla_agents.replay import BuildReplay, ReplaySettings
@@ -69,8 +70,9 @@ class ASLA(DQN):
     warmup_episodes
         Random builds before the first update.
     patience
-        After this many episodes for each atom to place, but as many as the warm-up at least, without a lower energy,
-        network and replay start afresh, with another warm-up, unless a success was found; None: never.
+        If in this many episodes for each atom to place, but as many as the warm-up at least, the lowest energy has
+        fallen by less than 0.1 eV for each atom, the network starts afresh with the builds of the warm-up, unless a
+        success was found; None: never.
     exploration
         The modified ε-greedy policy.
     replay
@@ -111,9 +113,9 @@ class ASLA(DQN):
         state_value: bool = True,
         learning_rate: float | Schedule = 1e-3,
         batch_size: int = 32,
-        gradient_steps: int = 4,
+        gradient_steps: int = 10,
         warmup_episodes: int = 40,
-        patience: int | None = 10,
+        patience: int | None = 4,
         exploration: Exploration = _EXPLORATION,
         replay: ReplaySettings = _REPLAY,
         augment: bool = True,
@@ -393,7 +395,9 @@ class ASLA(DQN):
         return self.env
 
     def _start_afresh(self) -> None:
-        """Forget all builds and what was learned from them."""
+        """Forget all builds but those of the warm-up, and what was learned from them."""
+        if self.imagination is not None:
+            self.imagination.start_afresh()
         with torch_seeded(self.explorer.start_afresh()):
             policy = self.policy_class(
                 self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
@@ -425,8 +429,7 @@ class ASLA(DQN):
         """Choose the next placements: any legal ones while warming up; builds that have ended wait."""
         masks = np.array(self._vec_env.env_method("action_masks")).astype(bool)
         q_map, flight = self.q_map, self._flight
-        if self.imagination is not None:
-            flight.plan(partial(self.imagination.plan, self.explorer, q_map.advantages, q_map.features_extractor))
+        flight.plan(partial(plan, self.explorer, q_map, self.imagination))
         asking = [] if self.explorer.is_warming_up else [i for i in flight.going if not flight.plans[i]]
         q_values = q_map.advantages(np.asarray(self._last_obs)[asking]) if asking else ()
         values, actions = dict(zip(asking, q_values, strict=True)), np.full(n_envs, BuildVecEnv.WAIT)

@@ -22,7 +22,7 @@ class BuildsInFlight:
     placed
         Actions taken in each build.
     plans
-        What is left of each imagined build.
+        What is left of each planned build.
     going
         The builds that have not ended in this round.
     """

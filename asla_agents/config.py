@@ -49,7 +49,7 @@ class RunConfig(BaseModel):
     """Of the Adam optimiser."""
     batch_size: int = Field(default=32, ge=1)
     """Samples an update."""
-    gradient_steps: int = Field(default=4, ge=0)
+    gradient_steps: int = Field(default=10, ge=0)
     """Updates for each episode."""
     builds_at_once: int = Field(default=1, ge=1)
     """Builds that go on together, between which the agent does not learn; their energies are computed at once."""
@@ -57,9 +57,10 @@ class RunConfig(BaseModel):
     """The gradient's norm is clipped to this."""
     warmup_episodes: int = Field(default=40, ge=0)
     """Random builds before the first update."""
-    patience: int | None = Field(default=10, ge=1)
-    """Episodes without a lower energy, for each atom to place, but as many as the warm-up at least, before the agent
-    starts afresh; None, in TOML "never": it never does."""
+    patience: int | None = Field(default=4, ge=1)
+    """Episodes for each atom to place, but as many as the warm-up at least, in which the lowest energy must fall by 0.1
+    eV for each atom, or else the agent starts afresh with the builds of the warm-up; None, in TOML "never": it never
+    does."""
     exploration: Exploration = Exploration()
     """The modified ε-greedy policy."""
     replay: ReplaySettings = ReplaySettings()

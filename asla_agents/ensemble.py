@@ -16,6 +16,7 @@ from asla_agents.config import RunConfig
 from asla_agents.explorer import BestBuild, Explorer
 from asla_agents.imagination import Imagination
 from asla_agents.memory import release_free_memory
+from asla_agents.planning import plan
 from asla_agents.q_map import QMapPolicy, placement_loss, take_over
 from asla_agents.randomness import torch_seeded
 from asla_agents.representations import REPRESENTATIONS
@@ -201,7 +202,7 @@ class _Member:
         )
         self.policy = self._new_policy(config.seed)
         self._imagination = Imagination(config.imagination) if config.imagination else None
-        self._plan: list[int] = []  # what is left of an imagined build
+        self._plan: list[int] = []  # what is left of a planned build
         self._energies: list[float] = []
         self._found_at: int | None = None
         self.is_building = False
@@ -222,8 +223,7 @@ class _Member:
         self.image, info = self.env.reset()
         self._legal = info["action_mask"].astype(bool)
         self.is_building = True
-        if self._imagination is not None:
-            self._plan = self._imagination.plan(self.explorer, self.policy.advantages, self.policy.features_extractor)
+        self._plan = plan(self.explorer, self.policy, self._imagination)
 
     def choose(self, advantages: NDArray[np.floating] | None) -> int:
         """Choose the next placement."""
@@ -242,7 +242,9 @@ class _Member:
             self._end(placed, info)
 
     def start_afresh(self) -> None:
-        """Forget builds and network."""
+        """Forget network and builds, those of the warm-up aside."""
+        if self._imagination is not None:
+            self._imagination.start_afresh()
         self.policy.load_state_dict(self._new_policy(self.explorer.start_afresh()).state_dict())
         self.policy.optimizer.state.clear()
 

@@ -23,20 +23,24 @@ class Exploration:
     visit_penalty
         While searching, a Q-value is lowered by this times ``log(1 + n)``, where n builds went through the structure
         after the action before: what is known well is left for what is nearly as promising.
+    refined_share
+        Part of the builds, in tenths, that are not built from scratch but are one of the best with atoms moved where
+        the Q-map gains most; see `asla_agents.refinement`.
 
     Raises
     ------
     ValueError
-        If a probability, their sum, or the fraction is outside [0, 1], or the penalty is negative.
+        If a probability, their sum, or a fraction is outside [0, 1], or the penalty is negative.
     """
 
     epsilon: float = 0.01
     top_probability: float = 0.03
     top_fraction: float = 0.02
     visit_penalty: float = 0.1
+    refined_share: float = 0.3
 
     def __post_init__(self) -> None:
-        check_shares(self, "epsilon", "top_probability", "top_fraction")
+        check_shares(self, "epsilon", "top_probability", "top_fraction", "refined_share")
         if not 0 <= self.visit_penalty < np.inf:
             raise ValueError(f"`visit_penalty` is {self.visit_penalty} but must be at least 0 and finite")
         if self.epsilon + self.top_probability > 1:

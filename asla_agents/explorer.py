@@ -1,6 +1,6 @@
 """What a search is beside its network: how it explores, what it has built, and when it is stuck."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,11 @@ from asla_agents.replay import Batch, BuildReplay, ReplaySettings
 from asla_agents.symmetry import augmentations
 from asla_env.problem import Problem
 
+QMaps = Callable[[NDArray[np.int8]], NDArray[np.floating]]
+"""Q-values (structures, actions), or what of them differs between actions, of one-hot images (structures, species, x,
+y[, z])."""
 _OF_BEST = ("placed", "energy", "energy_above_reference")
+_LEAST_GAIN = 0.1  # eV for each atom to place, by which the lowest energy must fall
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,8 @@ class Explorer:
     warmup_episodes
         Random builds before the network is asked.
     patience
-        Episodes for each atom to place, but as many as the warm-up at least, without a lower energy since the warm-up
-        before it counts as stuck; None: never.
+        Episodes for each atom to place, but as many as the warm-up at least, in which the lowest energy must fall by
+        0.1 eV for each atom, or else the search counts as stuck; None: it never does.
     augment
         Whether samples are shown under random symmetries of the problem.
     seed
@@ -97,11 +101,15 @@ class Explorer:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the lowest energy has stood for longer than the patience, since the warm-up at the earliest."""
+        """Whether the lowest energy has hardly fallen for as long as the patience lasts, the warm-up aside."""
         if self.patience is None or self.found:
             return False
-        episodes = min(self.builds.episodes_since_lowest, len(self.builds) - self.warmup_episodes)
-        return episodes >= max(self.patience * self.problem.n_to_place, self.warmup_episodes)
+        n_atoms, energies = self.problem.n_to_place, self.builds.energies
+        waited = max(self.patience * n_atoms, self.warmup_episodes, 1)
+        if len(energies) < self.warmup_episodes + waited:
+            return False
+        lowest, lowest_before = energies.min(), min(energies[:-waited], default=np.inf)
+        return bool(lowest > lowest_before - _LEAST_GAIN * n_atoms or np.isinf(lowest))
 
     def choose_any(self, legal: NDArray[np.bool_]) -> int:
         """Choose any legal action, of shape (actions,)."""
@@ -159,8 +167,8 @@ class Explorer:
         return self.builds.sample(batch_size, self.rng)
 
     def start_afresh(self) -> int:
-        """Forget all builds but the best; the seed of the network to go on with."""
-        self.builds.clear()
+        """Forget all builds but the best and those of the warm-up; the seed of the network to go on with."""
+        self.builds.keep_first(self.warmup_episodes)
         return int(self.rng.integers(2**63))
 
     def state(self) -> dict[str, Any]:
@@ -180,7 +188,7 @@ class Explorer:
             Those of the best build; not used if there was none.
         """
         self.rng.bit_generator.state = state["rng"]
-        self.builds.clear()
+        self.builds.keep_first(0)
         for placed, energy in state["builds"]:
             self.builds.add(placed, np.inf if energy is None else energy)
         best = state["best"]

@@ -1,6 +1,6 @@
 """Builds that are imagined before one of them is paid for: proposed by the Q-map, judged by a local energy model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,16 +9,14 @@ from numpy.typing import NDArray
 
 from asla_agents.drawing import Representation
 from asla_agents.exploration import Exploration
-from asla_agents.explorer import Explorer
+from asla_agents.explorer import Explorer, QMaps
 from asla_agents.local_energy import LocalEnergyModel
 from asla_agents.randomness import torch_seeded
 from asla_agents.ranges import check_at_least, check_shares
-from asla_env.action import ActionMask, action_mask
+from asla_env.action import ActionMask, action_mask, legal_order
 from asla_env.observation import one_hot
 from asla_env.problem import Problem
 
-QMaps = Callable[[NDArray[np.int8]], NDArray[np.floating]]
-"""Q-values (structures, actions) of one-hot images (structures, species, x, y[, z])."""
 _BEST, _ANYWHERE = 6, 3  # sites by the Q-map and at random that an atom may be moved to
 
 
@@ -105,7 +103,6 @@ class Imagination:
             Actions of builds that are paid for already and have no energy yet; their like is not planned again.
         """
         if explorer.is_warming_up:
-            self.model = None  # of the builds before a fresh start
             return []
         self._learn(explorer, representation)
         if self.model is None:
@@ -118,7 +115,11 @@ class Imagination:
             if not explorer.builds.visits(build[:-1], build[-1:])[0]
             and not (taken and explorer.problem.canonical_key(build) in taken)
         ]
-        return _in_legal_order(new[0], explorer.problem) if new else []
+        return legal_order(new[0], explorer.problem) if new else []
+
+    def start_afresh(self) -> None:
+        """Forget the model."""
+        self.model = None
 
     def state(self) -> dict[str, Any]:
         """Weights and optimiser of the model; empty before the first."""
@@ -234,17 +235,3 @@ class _Imagined:
         best = actions[np.argsort(q_values[actions], kind="stable")[-_BEST:]]
         anywhere = rng.choice(actions, size=min(_ANYWHERE, len(actions)), replace=False)
         return np.unique([site, *beside[legal[beside]], *best, *anywhere])
-
-
-def _in_legal_order(build: NDArray[np.int64], problem: Problem) -> list[int]:
-    """The sites in an order in which they can be placed; none if there is no such order."""
-    mask, left, ordered = ActionMask(problem), [int(site) for site in build], list[int]()
-    while left:
-        legal = mask.legal
-        possible = next((site for site in left if legal[site]), None)
-        if possible is None:
-            return []
-        mask.place(possible)
-        left.remove(possible)
-        ordered.append(possible)
-    return ordered

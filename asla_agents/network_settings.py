@@ -46,7 +46,7 @@ class NetworkSettings:
     hidden_channels: tuple[int, ...] = (10, 10, 10)
     kernel_size: int = 15
     reach: float = 2.0
-    activation: str = "leaky-relu"
+    activation: str = "silu"
     head: str = "linear"
 
     def __post_init__(self) -> None:

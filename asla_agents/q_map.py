@@ -66,7 +66,7 @@ class QMapNetwork(nn.Module):
         hidden_channels: Sequence[int] = (10, 10, 10),
         kernel_size: int = 15,
         reach: float = 2.0,
-        activation_fn: type[nn.Module] = nn.LeakyReLU,
+        activation_fn: type[nn.Module] = nn.SiLU,
         head: str = "linear",
         state_value: bool = False,
     ) -> None:

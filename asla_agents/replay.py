@@ -135,13 +135,28 @@ class BuildReplay:
         """Builds since the first one of the lowest energy."""
         return len(self) - 1 - int(np.argmin(self._energies)) if len(self) else 0
 
-    def clear(self) -> None:
-        """Forget all builds."""
-        self._sites.clear()
-        self._energies.clear()
-        self._structures.clear()
+    @property
+    def lowered_in_a_row(self) -> int:
+        """How many of the latest builds each had a lower energy than all before it."""
+        lowest = np.minimum.accumulate([np.inf, *self._energies])
+        stood = np.flatnonzero(lowest[1:] >= lowest[:-1])
+        return len(self) - 1 - int(stood[-1]) if len(stood) else len(self)
+
+    def lowest(self, n: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Sites (builds, atoms) and energies (builds,) in eV of up to n finished structures, lowest energy first."""
+        first, energies = self._first_of_each_structure(), self.energies
+        chosen = [i for i in first if np.isfinite(energies[i]) and len(self._sites[i]) == self._problem.n_to_place][:n]
+        sites = np.array([self._sites[i] for i in chosen], dtype=np.int64)
+        return sites.reshape(-1, self._problem.n_to_place), energies[chosen]
+
+    def keep_first(self, n: int) -> None:
+        """Forget all builds but the first n."""
+        kept = list(self)[:n]
+        for part in (self._sites, self._energies, self._structures, self._visits):
+            part.clear()
         self._index = BuildIndex(self._problem.n_actions)
-        self._visits.clear()
+        for placed, energy in kept:
+            self.add(placed, energy)
 
     def add(self, placed: Sequence[int], energy: float) -> None:
         """Store a build.
@@ -278,13 +293,17 @@ class BuildReplay:
         n, settings = len(self), self.settings
         n_best = round(settings.best_share * batch_size)
         n_latest = min(round(settings.latest_share * batch_size), batch_size - n_best)  # both may be rounded up
-        _, first = np.unique(self._structures, return_index=True)
-        best = first[np.argsort(self.energies[first], kind="stable")[: settings.n_best]]
+        best = self._first_of_each_structure()[: settings.n_best]
         return np.concatenate([
             rng.choice(best, size=n_best),
             rng.integers(max(0, n - settings.n_latest), n, size=n_latest),
             rng.integers(n, size=batch_size - n_best - n_latest),
         ])  # fmt: skip
+
+    def _first_of_each_structure(self) -> NDArray[np.intp]:
+        """Index of the first build of each structure, lowest energy first."""
+        _, first = np.unique(self._structures, return_index=True)
+        return np.asarray(first[np.argsort(self.energies[first], kind="stable")])
 
     def _keys(self, sites: NDArray[np.int32]) -> list[int]:
         """Key of the structure after each placement, equal for all orders and symmetric images."""

@@ -1,6 +1,6 @@
 """Actions are flat indices of (species, pixel); the mask tells which of them are legal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 import numpy as np
@@ -108,7 +108,40 @@ class ActionMask:
 
 def action_mask(placed: Iterable[int], problem: Problem) -> NDArray[np.bool_]:
     """Legal actions, shape (n_actions,), after atoms were placed by these actions."""
-    mask = ActionMask(problem)
-    for action in placed:
-        mask.place(int(action))
-    return mask.legal
+    return _placed(ActionMask(problem), placed).legal
+
+
+def masks_without_each(placed: Sequence[int], problem: Problem) -> NDArray[np.bool_]:
+    """Legal actions after all placements but one, for each of them, shape (placements, n_actions)."""
+    return np.array([mask.legal for mask in _masks_without_each(placed, ActionMask(problem))])
+
+
+def _masks_without_each(placed: Sequence[int], mask: ActionMask) -> list[ActionMask]:
+    """Masks after all placements but one, for each of them: halves share what all their members lack."""
+    if len(placed) == 1:
+        return [mask]
+    half = len(placed) // 2
+    left, right = placed[:half], placed[half:]
+    return _masks_without_each(left, _placed(mask, right)) + _masks_without_each(right, _placed(mask, left))
+
+
+def _placed(mask: ActionMask, actions: Iterable[int]) -> ActionMask:
+    """The mask after more placements; itself unchanged."""
+    after = mask.copy()
+    for action in actions:
+        after.place(int(action))
+    return after
+
+
+def legal_order(actions: Iterable[int], problem: Problem) -> list[int]:
+    """The same actions in an order in which each is legal; none if there is no such order."""
+    mask, left, ordered = ActionMask(problem), [int(action) for action in actions], list[int]()
+    while left:
+        legal = mask.legal
+        possible = next((action for action in left if legal[action]), None)
+        if possible is None:
+            return []
+        mask.place(possible)
+        left.remove(possible)
+        ordered.append(possible)
+    return ordered

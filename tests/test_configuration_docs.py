@@ -39,5 +39,5 @@ def test_a_range_on_the_page_is_the_rule_of_the_error():
     page = settings_page()
     assert "| `epsilon` | number | `0.01` | in [0, 1] |" in page
     assert "| `seed` | whole number | `0` | at least 0, below 4294967296 |" in page
-    assert '| `activation` | text | `"leaky-relu"` | one of leaky-relu, relu, ' in page
+    assert '| `activation` | text | `"silu"` | one of leaky-relu, relu, ' in page
     assert "| `amplitude` | whole number | `1` | 1 or -1 |" in page

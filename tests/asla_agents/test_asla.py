@@ -32,7 +32,7 @@ TIGHT_GRID = Grid((7, 6), (5.6, 4.8), (True, False))
 SPACE_GRID = Grid((4, 3, 4), (3.2, 2.4, 3.2), (True, True, False))
 EXPLORATION = Exploration(epsilon=0.1, top_probability=0.4, top_fraction=0.2, visit_penalty=0.0)
 ONLY_RANDOM = replace(EXPLORATION, epsilon=1.0, top_probability=0.0)
-ONLY_GREEDY = replace(EXPLORATION, epsilon=0.0, top_probability=0.0)
+ONLY_GREEDY = replace(EXPLORATION, epsilon=0.0, top_probability=0.0, refined_share=0.0)
 REPLAY = ReplaySettings(
     best_share=0.25,
     latest_share=0.25,
@@ -459,8 +459,8 @@ def flat_env(n_atoms=1) -> AtomPlacementEnv:
     return make_env(make_problem(to_place={"C": n_atoms}), lambda _: 1.0)
 
 
-@pytest.mark.parametrize(("patience", "n_left"), [(3, [1, 2, 3, 4, 0, 1, 2, 3, 4, 0]), (None, list(range(1, 11)))])
-def test_without_a_lower_energy_builds_are_forgotten_after_the_patience(patience, n_left):
+@pytest.mark.parametrize(("patience", "n_left"), [(3, [1, 2, 3, 4, 2, 3, 4, 2, 3, 4]), (None, list(range(1, 11)))])
+def test_without_a_lower_energy_all_builds_but_the_warm_up_are_forgotten_after_the_patience(patience, n_left):
     model = make_model(flat_env(), patience=patience, warmup_episodes=2)
     assert [len(model.learn(1).builds) for _ in range(10)] == n_left
 
@@ -496,10 +496,12 @@ def test_once_the_structure_is_found_nothing_is_forgotten():
     assert len(searched(8, make_env(problem, lambda _: 1.0), patience=3).builds) == 8
 
 
-def test_a_lower_energy_in_time_prevents_that():
-    falling = itertools.count(0, -1)
-    model = searched(8, make_env(energy=lambda _: float(next(falling))), patience=1, warmup_episodes=100)
-    assert len(model.builds) == 8
+@pytest.mark.parametrize(("fall", "is_forgotten"), [(0.2, False), (0.05, True)])
+def test_an_energy_that_is_lower_by_a_tenth_of_an_ev_an_atom_in_time_prevents_that(fall, is_forgotten):
+    falling = itertools.count()  # of 4 atoms it must fall by 0.4 eV in 4 episodes
+    env = make_env(energy=lambda _: -fall * next(falling))
+    model = searched(8, env, patience=1, warmup_episodes=0, exploration=ONLY_RANDOM)
+    assert (len(model.builds) < 8) is is_forgotten
 
 
 # Saving and going on
@@ -787,8 +789,7 @@ def test_the_best_build_is_kept_when_the_agent_starts_afresh():
 
 
 def test_the_best_build_comes_with_the_network_that_made_it(tmp_path):
-    exploration = Exploration(epsilon=0.0, top_probability=0.0, visit_penalty=0.0)
-    model = searched(30, exploration=exploration, warmup_episodes=1)
+    model = searched(30, exploration=ONLY_GREEDY, warmup_episodes=1)
     placed = model.best.placed
     images = np.array([one_hot(placed[:i], model.problem) for i in range(len(placed))])
     again = loaded(model, tmp_path / "model.zip").q_values(images, model.best.weights)

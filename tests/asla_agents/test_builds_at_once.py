@@ -114,7 +114,7 @@ def test_one_build_in_a_vector_is_the_single_search():
 
 
 def test_one_forward_pass_is_for_all_builds():
-    model = make_model(warmup_episodes=0)
+    model = make_model(warmup_episodes=0, exploration=Exploration(refined_share=0.0))
     sizes, advantages = [], model.policy.advantages
     model.policy.advantages = lambda images: sizes.append(len(images)) or advantages(images)
     model.learn(5)
@@ -265,7 +265,8 @@ def test_a_monitor_of_all_builds_reaches_the_logger():
 def test_each_build_of_a_round_has_a_plan_of_its_own():
     env = AtomPlacementEnv("graphene-mini", "xwch")
     settings = ImaginationSettings(builds=3, moved=0, noise=0.0, first_updates=3, updates=1, batch_size=8)
-    model = make_model(BuildVecEnv(env, N), warmup_episodes=4, network_kwargs={}, imagination=settings)
+    others = {"warmup_episodes": 4, "network_kwargs": {}, "exploration": Exploration(refined_share=0.0)}
+    model = make_model(BuildVecEnv(env, N), imagination=settings, **others)
     plans = []
     model.learn(4)
     plan = model.imagination.plan

@@ -11,11 +11,11 @@ from asla_agents.config import RunConfig
 from asla_agents.ensemble import Ensemble
 from asla_agents.exploration import Exploration
 from asla_agents.explorer import Explorer
-from asla_agents.imagination import Imagination, ImaginationSettings, _Imagined, _in_legal_order
+from asla_agents.imagination import Imagination, ImaginationSettings, _Imagined
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import Gaussian
 from asla_agents.training import make_env, make_model
-from asla_env.action import ActionMask
+from asla_env.action import ActionMask, legal_order
 from asla_env.problem import Problem
 from asla_env.problems import graphene_mini, naphthalene
 
@@ -106,7 +106,7 @@ def test_moving_atoms_lowers_the_predicted_energies():
     moved, energies = _Imagined(explorer, FAST, imagination.model, random_q_maps()).moved(builds, before)
     assert np.all(energies < before)
     np.testing.assert_allclose(imagination.model.energies(moved), energies, atol=1e-3)
-    assert all(is_legal(_in_legal_order(build, MINI), MINI) for build in moved)
+    assert all(is_legal(legal_order(build, MINI), MINI) for build in moved)
 
 
 def test_moved_atoms_keep_their_species():
@@ -126,17 +126,14 @@ def test_a_fresh_start_makes_a_new_model():
     first = imagination.model
     imagination.plan(explorer, random_q_maps(), representation())
     assert imagination.model is first
-    explorer.start_afresh()
-    assert imagination.plan(explorer, random_q_maps(), representation()) == []  # warming up again
-    for i in range(4):
-        explorer.builds.add(random_build(MINI, np.random.default_rng(i)), float(i))
+    imagination.start_afresh()
     imagination.plan(explorer, random_q_maps(), representation())
     assert imagination.model is not first
 
 
 def test_a_member_of_an_ensemble_goes_as_the_single_search():
     settings = {"env_id": "ASLA-GrapheneMini-v0", "evaluator": "xwch", "episodes": 6, "warmup_episodes": 3, "seed": 2}
-    config = RunConfig(**settings, batch_size=8, gradient_steps=1, imagination=FAST)
+    config = RunConfig(**settings, batch_size=8, gradient_steps=1, imagination=FAST, exploration={"refined_share": 0})
     ours = next(Ensemble([config]).run()).energies
     energies: list[float] = []
     model = make_model(config, make_env(config))
@@ -152,7 +149,7 @@ def test_a_member_of_an_ensemble_goes_as_the_single_search():
 
 def test_a_search_goes_on_from_a_file_with_its_model(tmp_path):
     settings = {"env_id": "ASLA-GrapheneMini-v0", "evaluator": "xwch", "warmup_episodes": 3, "batch_size": 8}
-    config = RunConfig(**settings, gradient_steps=1, imagination=FAST)
+    config = RunConfig(**settings, gradient_steps=1, imagination=FAST, exploration={"refined_share": 0})
     model = make_model(config, make_env(config)).learn(5)
     model.save(tmp_path / "model.zip")
     loaded = ASLA.load(tmp_path / "model.zip", env=make_env(config))

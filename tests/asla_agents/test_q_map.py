@@ -67,7 +67,7 @@ def test_the_network_is_a_stack_of_pytorchs_convolutions(periodic, mode):
     ours = QMapNetwork(grid, 2, 3, **SMALL)
     layers = []
     for before, after in pairwise([2, 4, 4, 3]):
-        layers += [nn.Conv2d(before, after, 5, padding=2, padding_mode=mode), nn.LeakyReLU()]
+        layers += [nn.Conv2d(before, after, 5, padding=2, padding_mode=mode), nn.SiLU()]
     theirs = nn.Sequential(*layers[:-1])
     with torch.no_grad():
         for our_layer, their_layer in zip(ours.layers[::2], layers[::2], strict=True):

@@ -302,7 +302,7 @@ def test_visits_count_the_builds_through_a_structure_whatever_its_order_and_mirr
     in_flight = [mirrored(placed[:2], problem), placed[:1]]
     assert replay.visits(placed[:1], placed[1:2], in_flight).tolist() == [4]
     assert replay.visits([], placed[:1], in_flight).tolist() == [4]
-    replay.clear()
+    replay.keep_first(0)
     assert replay.visits([], placed[:1], in_flight).tolist() == [2]
     assert not replay.visits([], np.arange(problem.n_actions)).any()
 
@@ -526,7 +526,7 @@ def test_counting_starts_at_the_first_build_of_the_lowest_energy_and_clearing_fo
     for energy, expected in ((5.0, 0), (3.0, 0), (4.0, 1), (3.0, 2), (np.nan, 3), (2.0, 0)):
         replay.add([1, 9, 20], energy)
         assert replay.episodes_since_lowest == expected
-    replay.clear()
+    replay.keep_first(0)
     assert len(replay) == replay.episodes_since_lowest == 0
     for energy in (10.0, 30.0, 30.0):
         replay.add([1, 9, 20], energy)
@@ -559,3 +559,41 @@ def test_counts_must_be_at_least_one(name):
 def test_the_minimum_window_must_be_positive(value):
     with pytest.raises(ValueError, match=f"`minimum_window` is {value} eV but must be positive"):
         dataclasses.replace(SETTINGS, minimum_window=value)
+
+
+def test_lower_energies_in_a_row_are_counted_from_the_latest_build_back():
+    replay = make_replay()
+    assert replay.lowered_in_a_row == 0
+    for energy, expected in ((5.0, 1), (4.0, 2), (4.0, 0), (3.0, 1), (np.inf, 0), (2.0, 1), (1.0, 2), (0.0, 3)):
+        replay.add([1, 9, 20], energy)
+        assert replay.lowered_in_a_row == expected
+
+
+def test_the_lowest_are_finished_structures_with_an_energy_each_once():
+    replay = make_replay()
+    mirror = mirrored([1, 9, 20], PROBLEM)
+    builds = [([1, 9, 20], 5.0), ([20, 1, 9], 4.0), (mirror, 3.0), ([1, 9], 0.0), ([1, 9, 30], np.nan)]
+    for placed, energy in [*builds, ([1, 20, 30], 9.0), ([2, 9, 30], 7.0)]:
+        replay.add(placed, energy)
+    sites, energies = replay.lowest(2)
+    assert sites.tolist() == [[1, 9, 20], [2, 9, 30]]
+    assert energies.tolist() == [5.0, 7.0]
+    assert replay.lowest(9)[1].tolist() == [5.0, 7.0, 9.0]
+    assert make_replay().lowest(2)[0].shape == (0, 3)
+
+
+def test_the_first_builds_can_be_kept_as_if_the_others_had_never_been():
+    whole, first = make_replay(), make_replay()
+    for i, energy in enumerate((5.0, np.inf, 3.0)):
+        placed = random_build(PROBLEM, np.random.default_rng(i))
+        whole.add(placed, energy)
+        if i < 2:
+            first.add(placed, energy)
+    whole.keep_first(2)
+    assert list(whole) == list(first)
+    assert_same = np.testing.assert_array_equal
+    for ours, theirs in zip(sampled(whole), sampled(first), strict=True):
+        assert_same(ours, theirs)
+    assert whole._visits == first._visits
+    whole.keep_first(5)
+    assert len(whole) == 2

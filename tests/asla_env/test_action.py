@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from asla_env import Grid, Problem
-from asla_env.action import ActionMask, action_mask, decode, encode
+from asla_env.action import ActionMask, action_mask, decode, encode, legal_order, masks_without_each
 from asla_env.problems import PROBLEMS
 
 NO_LIMITS = {"minimum_distance": None, "maximum_distance": None}
@@ -238,6 +238,31 @@ def test_the_mask_of_a_structure_does_not_depend_on_the_order_of_its_atoms(
         placed.append(int(random.choice(np.flatnonzero(mask.legal))))
         mask.place(placed[-1])
     np.testing.assert_array_equal(action_mask(random.sample(placed, len(placed)), problem), mask.legal)
+
+
+@settings(max_examples=40, deadline=None)
+@given(problems(), st.randoms(use_true_random=False))
+def test_masks_without_each_atom_are_those_of_the_others_and_any_order_can_be_made_legal(
+    problem: Problem, random: Random
+) -> None:
+    mask, placed = ActionMask(problem), []
+    while mask.legal.any():
+        placed.append(int(random.choice(np.flatnonzero(mask.legal))))
+        mask.place(placed[-1])
+    assume(placed)
+    expected = [action_mask(placed[:i] + placed[i + 1 :], problem) for i in range(len(placed))]
+    np.testing.assert_array_equal(masks_without_each(placed, problem), expected)
+    ordered = legal_order(random.sample(placed, len(placed)), problem)
+    assert sorted(ordered) == sorted(placed)
+    for i, action in enumerate(ordered):
+        assert action_mask(ordered[:i], problem)[action]
+
+
+def test_what_cannot_be_built_has_no_legal_order() -> None:
+    chain = row()
+    assert legal_order([28, 14], chain) == [14, 28]
+    assert legal_order([14, 38], chain) == []  # 2.4 Å apart
+    assert legal_order([14, 15], chain) == []
 
 
 def test_atoms_around_the_image_keep_others_away_but_do_not_hold_them() -> None:

@@ -1,0 +1,33 @@
+"""What is decided about a build before it begins."""
+
+from collections.abc import Sequence
+
+from asla_agents.explorer import Explorer
+from asla_agents.imagination import Imagination
+from asla_agents.q_map import QMapPolicy
+from asla_agents.refinement import is_due, refined
+
+
+def plan(
+    explorer: Explorer,
+    policy: QMapPolicy,
+    imagination: Imagination | None = None,
+    in_flight: Sequence[Sequence[int]] = (),
+) -> list[int]:
+    """Actions of the next build; none where each placement is to be chosen when its turn comes.
+
+    Parameters
+    ----------
+    explorer
+        The search.
+    policy
+        Its network.
+    imagination
+        What imagines builds, if builds are imagined.
+    in_flight
+        Actions of builds whose energies are not known yet.
+    """
+    planned = refined(explorer, policy.advantages, in_flight) if is_due(explorer, len(in_flight)) else []
+    if planned or imagination is None:
+        return planned
+    return imagination.plan(explorer, policy.advantages, policy.features_extractor, in_flight)

@@ -1,0 +1,176 @@
+"""Refined builds: when they are due, which atoms are moved where, and that none is paid for twice."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from asla_agents.exploration import Exploration
+from asla_agents.explorer import Explorer
+from asla_agents.planning import plan
+from asla_agents.refinement import is_due, refined
+from asla_agents.replay import ReplaySettings
+from asla_env.action import ActionMask
+from asla_env.observation import one_hot
+from asla_env.problem import Problem
+from asla_env.problems import graphene_mini, naphthalene
+
+MINI = graphene_mini()
+PROBLEMS = {
+    "one species": MINI,
+    "maximum distance": dataclasses.replace(MINI, maximum_distance=1.3),
+    "two species": naphthalene(),
+    "one atom": dataclasses.replace(MINI, to_place={"C": 1}, reference=None),
+}
+
+
+def random_build(problem: Problem, rng: np.random.Generator) -> list[int]:
+    mask, build = ActionMask(problem), []
+    while len(build) < problem.n_to_place:
+        build.append(int(rng.choice(np.flatnonzero(mask.legal))))
+        mask.place(build[-1])
+    return build
+
+
+def make_explorer(energies, problem=MINI, warmup_episodes=0, seed=1, **settings) -> Explorer:
+    exploration = Exploration(**settings)
+    explorer = Explorer(problem, exploration, ReplaySettings(), warmup_episodes, None, augment=True, seed=0)
+    rng = np.random.default_rng(seed)
+    for energy in energies:
+        explorer.builds.add(random_build(problem, rng), float(energy))
+    return explorer
+
+
+def q_map(problem=MINI, seed=0):
+    """The same Q-values whatever the structure."""
+    values = np.random.default_rng(seed).random(problem.n_actions)
+    return values, lambda images: np.tile(values, (len(images), 1))
+
+
+def sites(explorer: Explorer, i: int) -> set[int]:
+    return set(explorer.builds._sites[i].tolist())
+
+
+def is_legal(build: list[int], problem: Problem) -> bool:
+    mask = ActionMask(problem)
+    for action in build:
+        if not mask.legal[action]:
+            return False
+        mask.place(action)
+    return len(build) == problem.n_to_place
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.3, [1, 1, 1, 0, 0, 0, 0, 0, 0, 0] * 2), (0.0, [0] * 20)])
+def test_the_first_builds_of_each_ten_since_the_lowest_energy_are_due(share, expected):
+    explorer, due = make_explorer([3.0], refined_share=share), []
+    for _ in range(20):
+        due.append(is_due(explorer))
+        explorer.builds.add(random_build(MINI, np.random.default_rng()), 3.0)
+    assert due == [bool(part) for part in expected]
+    assert is_due(explorer, 3) is False  # three more are on their way
+    explorer.builds.add(random_build(MINI, np.random.default_rng()), 2.0)
+    assert is_due(explorer) is (share > 0)
+
+
+def test_none_is_due_while_warming_up():
+    assert not is_due(make_explorer([3.0, 2.0], warmup_episodes=3))
+    assert is_due(make_explorer([4.0, 3.0, 2.0], warmup_episodes=3))
+
+
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
+def test_a_refined_build_is_legal_and_new_and_differs_in_one_atom_from_one_of_the_best(problem):
+    explorer = make_explorer(range(9, 0, -1), problem)
+    explorer.builds.add(random_build(problem, np.random.default_rng(7)), 50.0)
+    parents = [sites(explorer, i) for i in range(4, 9)]
+    for seed in range(5):
+        build = refined(explorer, q_map(problem, seed)[1])
+        assert is_legal(build, problem)
+        assert explorer.builds.visits(build[:-1], build[-1:])[0] == 0
+        assert max(len(parent & set(build)) for parent in parents) == problem.n_to_place - 1
+        explorer.builds.add(build, 60.0)
+
+
+def test_the_atom_that_gains_most_is_moved_to_the_best_legal_site():
+    explorer = make_explorer([-100.0, 50.0, 51.0, 52.0, 53.0, 54.0])
+    (values, q_maps), first = q_map(), sites(explorer, 0)
+    worst = min(first, key=lambda site: values[site])
+    mask = ActionMask(MINI)
+    for site in first - {worst}:
+        mask.place(site)
+    best = max(np.flatnonzero(mask.legal), key=lambda site: values[site])
+    assert set(refined(explorer, q_maps)) == first - {worst} | {best}
+
+
+def test_all_other_atoms_are_in_the_image_that_an_atom_is_judged_by():
+    explorer, asked = make_explorer([1.0]), []
+    refined(explorer, lambda images: asked.append(images) or np.zeros((len(images), MINI.n_actions)))
+    build = explorer.builds._sites[0].tolist()
+    expected = np.array([one_hot(build[:i] + build[i + 1 :], MINI) for i in range(len(build))])
+    np.testing.assert_array_equal(asked[0], expected)
+
+
+@pytest.mark.parametrize(("energies", "n_moved"), [([5, 9], 1), ([9, 5], 2), ([9, 5, 4], 4), ([9, 5, 4, 3], 8)])
+def test_each_lower_energy_in_a_row_doubles_the_atoms_that_are_moved(energies, n_moved):
+    """Two energies are a row of two, as the first build is the lowest of its time."""
+    explorer = make_explorer(energies)
+    values = np.arange(MINI.n_actions, dtype=float)
+    build = refined(explorer, lambda images: np.tile(values, (len(images), 1)))
+    n_left = max(len(sites(explorer, i) & set(build)) for i in range(len(energies)))
+    assert MINI.n_to_place - n_left <= n_moved
+    assert n_moved > 2 or MINI.n_to_place - n_left == n_moved
+    assert is_legal(build, MINI)
+
+
+def test_but_only_the_first_one_may_lose_by_its_move():
+    explorer = make_explorer([9, 8, 7, 6])
+    build = refined(explorer, lambda images: np.zeros((len(images), MINI.n_actions)))
+    assert max(len(sites(explorer, i) & set(build)) for i in range(4)) == MINI.n_to_place - 1
+
+
+def test_what_is_on_its_way_is_not_planned_again():
+    explorer, (_, q_maps) = make_explorer([3.0, 9.0]), q_map()
+    first = refined(explorer, q_maps)
+    second = refined(explorer, q_maps, [first])
+    assert set(first) != set(second)
+    assert set(refined(explorer, q_maps)) == set(first)
+
+
+@pytest.mark.parametrize("energies", [[], [np.inf, np.nan]])
+def test_without_a_structure_of_known_energy_there_is_none(energies):
+    assert refined(make_explorer(energies), q_map()[1]) == []
+
+
+def test_a_structure_with_nowhere_to_go_is_left_alone():
+    grid = dataclasses.replace(MINI.grid, shape=(2, 2), cell=(1.0, 1.0), periodic=(True, True))
+    template = MINI.template.copy()
+    template.cell[:2] = [[1.0, 0, 0], [0, 1.0, 0]]
+    template.positions[:] = 0
+    tight = dataclasses.replace(
+        MINI, grid=grid, template=template, to_place={"C": 1}, minimum_distance=0.6, reference=None
+    )
+    legal = np.flatnonzero(ActionMask(tight).legal)
+    explorer = make_explorer([], tight)
+    for site in legal:
+        explorer.builds.add([int(site)], 1.0)
+    assert refined(explorer, q_map(tight)[1]) == []
+
+
+class NoPolicy:
+    """What a plan asks of a network."""
+
+    advantages = staticmethod(q_map()[1])
+    features_extractor = None
+
+
+class Imagined:
+    """Imagination that always has the same plan."""
+
+    def plan(self, *_):
+        return [1, 2, 3]
+
+
+def test_where_no_refined_build_is_due_one_is_imagined_or_nothing_planned():
+    due, later = make_explorer([3.0]), make_explorer([3.0, 4.0, 4.0, 4.0])
+    assert plan(due, NoPolicy, Imagined()) == plan(due, NoPolicy) == refined(due, NoPolicy.advantages)
+    assert plan(later, NoPolicy, Imagined()) == [1, 2, 3]
+    assert plan(later, NoPolicy) == []
