@@ -379,7 +379,7 @@ class ASLA(DQN):
 
     @property
     def builds(self) -> BuildReplay:
-        """All builds since the last fresh start."""
+        """The builds that are learned from: all since the last fresh start, and those of the warm-up."""
         return self.explorer.builds
 
     @property

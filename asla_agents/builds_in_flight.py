@@ -41,12 +41,14 @@ class BuildsInFlight:
         """Steps until all builds of this round have ended, if none ends early."""
         return max(n_to_place - len(self.placed[i]) for i in self.going)
 
-    def plan(self, plan: Callable[[Sequence[Sequence[int]]], list[int]]) -> None:
-        """Plan each build that begins, by a function of the whole builds that are planned already."""
+    def plan(self, plan: Callable[[Sequence[Sequence[int]], int], list[int]]) -> None:
+        """Plan each build that begins, by a function of the builds planned already and of how many have begun."""
+        n_begun = sum(bool(self.placed[i]) for i in self.going)
         for i in self.going:
             if not self.placed[i]:
                 whole = [placed + rest for placed, rest in zip(self.placed, self.plans, strict=True) if rest]
-                self.plans[i] = plan(whole)
+                self.plans[i] = plan(whole, n_begun)
+                n_begun += 1
 
     def others(self, i: int, actions: NDArray[np.int64]) -> list[list[int]]:
         """What is placed in the other builds of this round that have an action for their next step already."""

@@ -239,7 +239,7 @@ def film_command(
     directory: Annotated[Path, typer.Argument(help="Directory of a search.")],
     out: Annotated[Path | None, typer.Option(help="Film to write, .gif or .mp4.")] = None,
 ) -> None:
-    """Film how the best structure was built, beside the Q-maps of the network that built it."""
+    """Film how the best structure was built, beside the Q-maps of the network at that time."""
     try:
         path = out or directory / "assembly.gif"
         film_best(directory, path)

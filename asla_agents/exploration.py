@@ -24,8 +24,9 @@ class Exploration:
         While searching, a Q-value is lowered by this times ``log(1 + n)``, where n builds went through the structure
         after the action before: what is known well is left for what is nearly as promising.
     refined_share
-        Part of the builds, in tenths, that are not built from scratch but are one of the best with atoms moved where
-        the Q-map gains most; see `asla_agents.refinement`.
+        Of each ten builds since the lowest energy, the first ones, as many as this part rounds to, are not built from
+        the template but are one of the best with atoms moved where the Q-map gains most; see
+        `asla_agents.refinement`.
 
     Raises
     ------

@@ -31,7 +31,7 @@ class BestBuild:
     energy_above_reference: float
     """Energy above the reference in eV, inf without one."""
     weights: dict[str, Tensor]
-    """State of the policy that chose the actions, the random ones among them aside."""
+    """State of the policy then. It chose the actions, but for random ones and those of a planned build."""
 
 
 class Explorer:

@@ -35,7 +35,7 @@ class ImaginationSettings:
     moved
         Of so many builds of lowest predicted energy the atoms are moved, each once, where the model wants them.
     first_updates, updates
-        Updates of the model before the first imagined build, and after each episode from then on.
+        Updates of the model before the first imagined build, and before each one from then on.
     batch_size
         Builds an update.
     learning_rate

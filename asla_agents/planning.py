@@ -13,6 +13,7 @@ def plan(
     policy: QMapPolicy,
     imagination: Imagination | None = None,
     in_flight: Sequence[Sequence[int]] = (),
+    n_begun: int = 0,
 ) -> list[int]:
     """Actions of the next build; none where each placement is to be chosen when its turn comes.
 
@@ -25,9 +26,11 @@ def plan(
     imagination
         What imagines builds, if builds are imagined.
     in_flight
-        Actions of builds whose energies are not known yet.
+        Actions of planned builds whose energies are not known yet.
+    n_begun
+        How many builds, planned or not, have no energy yet.
     """
-    planned = refined(explorer, policy.advantages, in_flight) if is_due(explorer, len(in_flight)) else []
+    planned = refined(explorer, policy.advantages, in_flight) if is_due(explorer, n_begun) else []
     if planned or imagination is None:
         return planned
     return imagination.plan(explorer, policy.advantages, policy.features_extractor, in_flight)

@@ -12,14 +12,24 @@ from asla_env.action import legal_order, masks_without_each
 from asla_env.observation import one_hot
 from asla_env.problem import Problem
 
-_PERIOD, _PARENTS = 10, 5
+_PERIOD = 10  # builds since the lowest energy, of which the first ones are refined
+_PARENTS = 5  # structures of lowest energy of which one is refined
+_IMAGES_AT_ONCE = 128
 
 
-def is_due(explorer: Explorer, builds_in_flight: int = 0) -> bool:
-    """Whether the next build is to be a refined one: the first ones of each ten since the lowest energy are."""
+def is_due(explorer: Explorer, n_begun: int = 0) -> bool:
+    """Whether the next build is to be a refined one: the first ones of each ten since the lowest energy are.
+
+    Parameters
+    ----------
+    explorer
+        The search.
+    n_begun
+        How many builds have no energy yet.
+    """
     if explorer.is_warming_up:
         return False
-    since_lowest = explorer.builds.episodes_since_lowest + builds_in_flight
+    since_lowest = explorer.builds.episodes_since_lowest + n_begun
     return since_lowest % _PERIOD < round(_PERIOD * explorer.exploration.refined_share)
 
 
@@ -51,7 +61,7 @@ def refined(explorer: Explorer, q_maps: QMaps, in_flight: Sequence[Sequence[int]
     values, moved = builds.targets(energies), list[int]()
     for _ in range(min(2 ** max(0, builds.lowered_in_a_row - 1), problem.n_to_place)):
         moves = _moves(structures, values, moved, q_maps, problem)
-        best = _best_new(moves, builds, in_flight)
+        best = _best_new(moves, builds, in_flight, problem)
         if best is None or (moved and moves.values[best] <= values[0]):
             break
         structures, values = np.append(moves.others[best[0]], best[1])[None], moves.values[best][None]
@@ -80,17 +90,24 @@ def _moves(
     own, each = structures.ravel(), np.arange(structures.size)
     legal[each, own] = False
     legal[np.isin(own, moved)] = False
-    q_values = q_maps(np.array([one_hot(sites.tolist(), problem) for sites in others]))
+    parts = np.array_split(others, -(-len(others) // _IMAGES_AT_ONCE))
+    q_values = np.concatenate(
+        [q_maps(np.array([one_hot(sites.tolist(), problem) for sites in part])) for part in parts]
+    )
     gains = q_values - q_values[each, own][:, None]
     return _Moves(others, np.where(legal, np.repeat(values, n_atoms)[:, None] + gains, -np.inf))
 
 
-def _best_new(moves: _Moves, builds: BuildReplay, in_flight: Sequence[Sequence[int]]) -> tuple[np.intp, np.intp] | None:
-    """Moving atom and site of the most valuable structure that was not built."""
+def _best_new(
+    moves: _Moves, builds: BuildReplay, in_flight: Sequence[Sequence[int]], problem: Problem
+) -> tuple[np.intp, np.intp] | None:
+    """Moving atom and site of the most valuable structure that was not built and can be."""
     for flat in np.argsort(-moves.values, axis=None, kind="stable"):
         atom, site = np.unravel_index(flat, moves.values.shape)
+        others = moves.others[atom]
         if np.isneginf(moves.values[atom, site]):
             break
-        if not builds.visits(moves.others[atom], [site], in_flight)[0]:
+        is_new = not builds.visits(others, [site], in_flight)[0]
+        if is_new and (problem.maximum_distance is None or legal_order([*others, site], problem)):
             return atom, site
     return None

@@ -20,7 +20,8 @@ from asla_agents.drawing import Representation
 from asla_env.grid import Grid
 
 _AGR_WIDTHS_OVER_SPACING = tuple(i / 3 for i in range(1, 10))
-_BATCH_NORM: dict[int, type[nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_BATCH_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_GAIN = 0.25  # of a batch normalisation at the start: its images then vary about as much as those of one Gaussian
 
 
 class OneHot(Representation):
@@ -114,7 +115,7 @@ class _Expansion(Representation):
 
     def __init__(self, observation_space: spaces.Space[Any], grid: Grid, kernel_size: int) -> None:
         super().__init__(observation_space, grid, kernel_size=kernel_size)
-        self.norm = _BATCH_NORM[grid.ndim](self.n_channels)
+        self.norm = _batch_norm(grid.ndim, self.n_channels)
 
     @property
     def coefficient_values(self) -> NDArray[np.floating[Any]]:
@@ -272,7 +273,7 @@ class Angular(Representation):
         self._on_site = [i for i, (_, r_s, m) in enumerate(self.channels) if r_s == 0 and m == 0]
         self._rings = [i for i in range(len(self.channels)) if i not in self._on_site]
         self._order = np.argsort(self._on_site + self._rings).tolist()
-        self.norm = nn.BatchNorm2d(self.n_channels)
+        self.norm = _batch_norm(grid.ndim, self.n_channels)
 
     @property
     def theta(self) -> Tensor:
@@ -308,6 +309,13 @@ def _rounded(values: Tensor) -> list[Any]:
     """Numbers as lists, to four decimals."""
     numbers: list[Any] = values.detach().double().cpu().numpy().round(4).tolist()
     return numbers
+
+
+def _batch_norm(ndim: int, n_channels: int) -> nn.Module:
+    """A batch normalisation of images with so many axes."""
+    norm = _BATCH_NORM[ndim](n_channels)
+    nn.init.constant_(norm.weight, _GAIN)
+    return norm
 
 
 def _check_positive(name: str, values: ArrayLike) -> None:

@@ -37,7 +37,7 @@ Goes on after any interruption with `asla resume DIRECTORY`; `asla watch DIRECTO
 | `energies.db` | every structure whose energy was computed: `ase db energies.db`, `ase gui energies.db` |
 | `best.xyz`, `best.traj` | the structure of lowest energy, for any program and for ASE (`ase gui best.traj`) |
 | `best.png` | its picture |
-| `assembly.gif`, `assembly.png` | how it was put together, beside the Q-maps of the network that built it |
+| `assembly.gif`, `assembly.png` | how it was put together, beside the Q-maps of the network at that time |
 | `warnings.log` | why energies failed, if any did |
 | `tensorboard/` | scalars and pictures, with `--tensorboard`: `tensorboard --logdir DIRECTORY` |
 | `report.html` | all of this on one page, as `asla report DIRECTORY` writes it |

@@ -304,7 +304,7 @@ def write_best(best: BestBuild, model: ASLA, directory: Path) -> None:
 
 
 def film_arguments(best: BestBuild, model: ASLA) -> dict[str, Any]:
-    """What `asla_env.film` needs to show a build: its actions, and the Q-maps of the network that chose them."""
+    """What `asla_env.film` needs to show a build: its actions, and the Q-maps of the network of that time."""
     problem, placed = model.problem, best.placed
     above = np.isfinite(best.energy_above_reference)
     title = f"{problem.name}, " + (f"{best.energy_above_reference:+.3f} eV" if above else f"{best.energy:.3f} eV")

@@ -113,13 +113,14 @@ def action_mask(placed: Iterable[int], problem: Problem) -> NDArray[np.bool_]:
 
 def masks_without_each(placed: Sequence[int], problem: Problem) -> NDArray[np.bool_]:
     """Legal actions after all placements but one, for each of them, shape (placements, n_actions)."""
-    return np.array([mask.legal for mask in _masks_without_each(placed, ActionMask(problem))])
+    masks = _masks_without_each(placed, ActionMask(problem))
+    return np.array([mask.legal for mask in masks], dtype=bool).reshape(-1, problem.n_actions)
 
 
 def _masks_without_each(placed: Sequence[int], mask: ActionMask) -> list[ActionMask]:
     """Masks after all placements but one, for each of them: halves share what all their members lack."""
-    if len(placed) == 1:
-        return [mask]
+    if len(placed) < 2:
+        return [mask] * len(placed)
     half = len(placed) // 2
     left, right = placed[:half], placed[half:]
     return _masks_without_each(left, _placed(mask, right)) + _masks_without_each(right, _placed(mask, left))

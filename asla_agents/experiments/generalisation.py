@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from asla_agents.callbacks import read_rows
 from asla_agents.drawing import Representation
@@ -37,6 +37,7 @@ ARMS: dict[str, type[Representation]] = {"one-hot": OneHot, "Gaussian, λ = 1.25
 WINDOW = 17  # pixels that a Q-value depends on, along each axis: four layers of _KERNEL
 TARGETS = (1.0, -1.0)
 _KERNEL = 5
+_NETWORK: dict[str, Any] = {"kernel_size": _KERNEL, "reach": inf, "activation_fn": nn.LeakyReLU}
 _BOND_LENGTH = 1.42  # Å
 _TOLERANCE, _MOST_STEPS, _LEARNING_RATE = 1e-3, 2000, 1e-3
 
@@ -89,7 +90,7 @@ def q_map(image: NDArray[np.float64], structure: Sample, seed: int) -> NDArray[n
     """Q-values of all pixels, shape (x, y), by a network that was trained on two windows of a drawn image (x, y)."""
     windows = np.stack([window(image, structure.grid, sites[0]) for sites in structure.sites])
     trained = _train(torch.as_tensor(windows[:, None], dtype=torch.float32), seed)
-    network = QMapNetwork(structure.grid, kernel_size=_KERNEL, reach=inf)
+    network = QMapNetwork(structure.grid, **_NETWORK)
     network.load_state_dict(trained.state_dict())
     with torch.no_grad():
         q_values = network(torch.as_tensor(image[None, None], dtype=torch.float32))
@@ -126,7 +127,7 @@ def _train(windows: Tensor, seed: int) -> QMapNetwork:
     """Fit a network to the targets of two windows, shape (2, 1, 17, 17)."""
     grid = Grid((WINDOW, WINDOW), (WINDOW, WINDOW), (False, False))
     with torch_seeded(seed):
-        network = QMapNetwork(grid, kernel_size=_KERNEL, reach=inf)
+        network = QMapNetwork(grid, **_NETWORK)
     middle = torch.full((2, 1), grid.n_pixels // 2)
     targets = torch.tensor(TARGETS)[:, None]
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)

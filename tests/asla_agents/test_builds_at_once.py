@@ -11,7 +11,7 @@ import torch
 from ase import Atoms
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-from asla_agents import ASLA
+from asla_agents import ASLA, planning
 from asla_agents.build_vec_env import BuildVecEnv
 from asla_agents.callbacks import EpisodeCallback, EpisodeLog, StopOnSuccess
 from asla_agents.config import RunConfig
@@ -276,6 +276,16 @@ def test_each_build_of_a_round_has_a_plan_of_its_own():
     assert [len(builds) for builds in in_flight] == [0, 1, 1]  # without noise all are one build, planned once
     assert planned[0] == in_flight[1][0] == builds_in(model)[4]
     assert planned[1:] == ([], [])
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_as_many_builds_are_refined_whether_they_go_on_alone_or_together(n, monkeypatch):
+    plans = []
+    monkeypatch.setattr(planning, "refined", lambda *_: plans.append("refined") or [])
+    flat = lambda: type("Flat", (), {"get_potential_energy": lambda *_: 1.0})()  # noqa: E731
+    model = make_model(make_env(n, make_problem(1), flat), warmup_episodes=1)
+    model.learn(1 + 70)
+    assert len(plans) == pytest.approx(0.3 * 70, abs=3)
 
 
 # From the settings

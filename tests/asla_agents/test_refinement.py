@@ -4,15 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 from asla_agents.exploration import Exploration
 from asla_agents.explorer import Explorer
 from asla_agents.planning import plan
 from asla_agents.refinement import is_due, refined
 from asla_agents.replay import ReplaySettings
+from asla_env import Grid, Problem
 from asla_env.action import ActionMask
 from asla_env.observation import one_hot
-from asla_env.problem import Problem
 from asla_env.problems import graphene_mini, naphthalene
 
 MINI = graphene_mini()
@@ -133,6 +134,33 @@ def test_what_is_on_its_way_is_not_planned_again():
     second = refined(explorer, q_maps, [first])
     assert set(first) != set(second)
     assert set(refined(explorer, q_maps)) == set(first)
+
+
+def test_many_images_are_asked_for_in_parts_with_the_same_result(monkeypatch):
+    explorer, (_, q_maps), sizes = make_explorer([9, 8, 7]), q_map(), []
+    whole = refined(explorer, q_maps)
+    monkeypatch.setattr("asla_agents.refinement._IMAGES_AT_ONCE", 7)
+    assert refined(explorer, lambda images: sizes.append(len(images)) or q_maps(images)) == whole
+    assert max(sizes) <= 7
+    assert sum(sizes) >= 3 * MINI.n_to_place
+
+
+def test_a_move_after_which_no_order_is_legal_is_passed_over():
+    """An atom that holds another one may not leave, however much it gains."""
+    grid = Grid((20, 1), (2.0 * 20 / 2, 9.0), (False, False))  # 1 Å apart
+    atoms = Atoms("C", [(0, 0, 0)], cell=(*grid.cell, 10.0), pbc=False)
+    chain = Problem("chain", grid, atoms, {"C": 2}, minimum_distance=0.6, maximum_distance=0.8)
+    explorer = make_explorer([], chain)
+    explorer.builds.add([1, 2], 1.0)  # the template at 0 holds 1, and 1 holds 2
+
+    def q_maps(images):
+        values = np.arange(20.0)
+        values[1] = -100.0  # whoever is there gains most by leaving
+        return np.tile(values, (len(images), 1))
+
+    assert refined(explorer, q_maps) == []  # 2 may go nowhere either
+    explorer.builds.add([1], 1.0)
+    assert refined(explorer, q_maps) == []
 
 
 @pytest.mark.parametrize("energies", [[], [np.inf, np.nan]])

@@ -260,6 +260,7 @@ def test_masks_without_each_atom_are_those_of_the_others_and_any_order_can_be_ma
 
 def test_what_cannot_be_built_has_no_legal_order() -> None:
     chain = row()
+    assert masks_without_each([], chain).shape == (0, chain.n_actions)
     assert legal_order([28, 14], chain) == [14, 28]
     assert legal_order([14, 38], chain) == []  # 2.4 Å apart
     assert legal_order([14, 15], chain) == []
