@@ -27,6 +27,7 @@ SETTINGS = {
     "batch_size": 64,
     "gradient_steps": 1,
     "warmup_episodes": 2,
+    "exploration": {"refined_share": 0},
 }
 COLUMNS = ("build_s", "learn_s", "single_s")  # of one episode, a value a round
 

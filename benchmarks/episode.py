@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/episode.py
 
-An episode is building, one energy (xwch) and one update of 64 samples. Both agents run in turn in this process.
+An episode is building from the template, one energy (xwch) and one update of 64 samples. Both agents run in turn in
+this process.
 """
 
 import time
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from asla_agents import ASLA
 from asla_agents.convolution import Convolution
+from asla_agents.exploration import Exploration
 
 EPISODES, ROUNDS = 5, 5
 
@@ -40,7 +42,8 @@ class PlainConvolution(nn.Module):
 def make_agent(plain: bool) -> ASLA:
     """Make an agent that has warmed up."""
     env = gym.make("ASLA-Graphene-v0", evaluator="xwch")
-    agent = ASLA("QMapPolicy", env, seed=0, batch_size=64, gradient_steps=1, warmup_episodes=20)
+    settings = {"batch_size": 64, "gradient_steps": 1, "warmup_episodes": 20}
+    agent = ASLA("QMapPolicy", env, seed=0, exploration=Exploration(refined_share=0.0), **settings)
     if plain:
         network = agent.policy.network
         for i, layer in enumerate(network.layers):

@@ -36,6 +36,7 @@ def seconds(problem: Problem, members: int, batch_size: int, device: str) -> tup
     """Median seconds an episode of building, energy included, and of learning."""
     env = AtomPlacementEnv(problem, "xwch")
     config = {"env_id": "ASLA-GrapheneMini-v0", "evaluator": "xwch", "gradient_steps": 1, "warmup_episodes": 2}
+    config["exploration"] = {"refined_share": 0}
     configs = [RunConfig(**config, batch_size=batch_size, seed=seed) for seed in range(members)]
     ensemble_module.make_env = lambda *_: env  # type: ignore[assignment]  # a sheet that has no id
     ensemble = Ensemble(configs, device)
