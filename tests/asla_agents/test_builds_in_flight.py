@@ -36,20 +36,20 @@ def test_the_steps_of_a_round_are_those_of_its_longest_build():
     assert flight.steps_left(4) == 4
 
 
-def test_only_builds_that_begin_are_planned_and_each_knows_the_plans_before_it():
+def test_only_builds_that_begin_are_planned_and_each_knows_the_plans_and_builds_before_it():
     flight, asked = BuildsInFlight(3), []
 
-    def plan(whole):
-        asked.append(whole)
+    def plan(whole, n_begun):
+        asked.append((whole, n_begun))
         return [len(asked), 9]
 
     flight.begin_round(2)
     flight.plan(plan)
-    assert asked == [[], [[1, 9]]]
+    assert asked == [([], 0), ([[1, 9]], 1)]
     flight.place(np.array([flight.plans[0].pop(0), flight.plans[1].pop(0), -1]))
     flight.begin_round(3)
     flight.plan(plan)
-    assert asked[2:] == [[[1, 9], [2, 9]]]
+    assert asked[2:] == [([[1, 9], [2, 9]], 2)]
     assert flight.plans == [[9], [9], [3, 9]]
 
 
