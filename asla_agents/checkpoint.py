@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-_FORMAT, _VERSION = "asla-checkpoint", 2
+_FORMAT, _VERSION = "asla-checkpoint", 3
 _PLAIN, _TENSORS = "state.json", "tensors.pt"
 
 

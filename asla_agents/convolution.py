@@ -291,46 +291,6 @@ class Convolution(nn.Module):
         """Convolve images (x, y[, z], in, ..., batch) to images (x, y[, z], out, ..., batch)."""
         return self._convolve(images, self._spectrum()) + self.bias.movedim(-1, 0).unsqueeze(-1)
 
-    def at(self, images: Tensor, pixels: Tensor) -> Tensor:
-        """Convolve at a few pixels of each image only, one kernel's window after the other.
-
-        Parameters
-        ----------
-        images
-            Shape (x, y[, z], in, ..., batch).
-        pixels
-            Flat indices of pixels, shape (..., batch, n).
-
-        Returns
-        -------
-        Tensor
-            Shape (..., batch, n, out).
-        """
-        windows, inside = self._windows(pixels)  # [..., batch, n, kernel pixel]
-        lines = images.flatten(0, len(self._convolve.shape) - 1).movedim(1, -1)  # [pixel, ..., batch, in]
-        n_images, channels = lines[0, ..., 0].numel(), lines.shape[-1]
-        which = torch.arange(n_images, device=pixels.device).view(*pixels.shape[:-1], 1, 1)
-        patches = lines.reshape(len(lines) * n_images, channels).index_select(0, (windows * n_images + which).ravel())
-        patches = patches.view(*windows.shape, channels)
-        if not all(self._convolve.periodic):
-            patches = patches * inside.unsqueeze(-1)
-        n = len(self._convolve.shape)
-        kernels = self.kernels.movedim((-n - 1, -n - 2), (-2, -1)).flatten(-n - 2, -2)  # [..., kernel pixel * in, out]
-        convolved = patches.flatten(-2).flatten(-3, -2) @ kernels + self.bias.unsqueeze(-2)  # [..., batch * n, out]
-        return convolved.view(*pixels.shape, kernels.shape[-1])
-
-    def _windows(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels that a kernel meets around others (...), and which of them exist, both (..., kernel pixel)."""
-        convolve = self._convolve
-        flat, inside = torch.zeros_like(pixels)[..., None], torch.ones_like(pixels, dtype=torch.bool)[..., None]
-        axes = zip(convolve.shape, convolve.kernel_shape, convolve.periodic, strict=True)
-        for (n, k, periodic), index in zip(axes, torch.unravel_index(pixels, convolve.shape), strict=True):
-            met = index[..., None] + torch.arange(k, device=pixels.device) - k // 2
-            wrapped = met % n
-            flat = (flat[..., :, None] * n + wrapped[..., None, :]).flatten(-2)
-            inside = (inside[..., :, None] & ((wrapped == met) | periodic)[..., None, :]).flatten(-2)
-        return flat, inside
-
     def _spectrum(self) -> Tensor:
         """Spectrum of the weights; without gradients it is kept until the weights have other values.
 

@@ -2,16 +2,14 @@
 
 import copy
 from math import inf
-from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from asla_agents.convolution import Convolution
 from asla_agents.drawing import Representation
-from asla_agents.q_map import QMapNetwork
+from asla_agents.q_map import QMapNetwork, values_at
 from asla_env.problem import Problem
 
 _AT_ONCE = 128
@@ -61,9 +59,8 @@ class LocalEnergyModel(nn.Module):
         self.contributions = QMapNetwork(
             problem.grid, representation.n_channels, len(problem.species), hidden_channels=(10,), reach=inf
         )
-        last = cast(Convolution, self.contributions.layers[-2])
         with torch.no_grad():
-            last.weight.mul_(0.1)  # dozens of atoms are summed: start near zero
+            self.contributions.output.weight.mul_(0.1)  # dozens of atoms are summed: start near zero
         self.optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
 
     def forward(self, placed: NDArray[np.int64]) -> Tensor:
@@ -81,7 +78,7 @@ class LocalEnergyModel(nn.Module):
         device = next(self.parameters()).device
         one_hot = torch.as_tensor(images.reshape(-1, len(self._problem.species), *self._problem.grid.shape))
         drawn = self.representation.image(one_hot.to(device))
-        return self.contributions.at(drawn, torch.as_tensor(sites, device=device)).sum(-1)
+        return values_at(self.contributions(drawn), torch.as_tensor(sites, device=device)).sum(-1)
 
     def energies(self, placed: NDArray[np.int64]) -> NDArray[np.float64]:
         """Predicted energies in eV of finished structures, shape (structures,); `placed` as for `forward`."""

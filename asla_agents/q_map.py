@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,16 +73,16 @@ class QMapNetwork(nn.Module):
         super().__init__()
         if head not in HEADS:
             raise ValueError(f"`head` is {head!r} but must be one of {tuple(HEADS)}")
-        self._ndim, self._n_pixels = grid.ndim, grid.n_pixels
-        widths = (in_channels, *hidden_channels, n_species)
+        self._ndim, self._n_species = grid.ndim, n_species
+        widths = (in_channels, *hidden_channels)
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [Convolution(before, after, kernel_size, grid, reach), activation_fn()]
-        self.layers = nn.Sequential(*layers[:-1], HEADS[head]())
-        self.contributions = Convolution(widths[-2], n_species, kernel_size, grid, reach) if state_value else None
-        if self.contributions is not None:
-            with torch.no_grad():
-                self.contributions.weight.mul_(0.1)  # dozens of atoms are summed: start near zero
+        self.hidden = nn.Sequential(*layers)
+        self.output = Convolution(widths[-1], n_species * (1 + state_value), kernel_size, grid, reach)
+        self.head = HEADS[head]()
+        with torch.no_grad():
+            self.output.weight[n_species:].mul_(0.1)  # dozens of atoms' contributions are summed: start near zero
 
     def forward(self, images: Tensor, observations: Tensor | None = None) -> Tensor:
         """Q-values of all placements, shape (..., batch, species, x, y[, z]).
@@ -95,45 +95,32 @@ class QMapNetwork(nn.Module):
             One-hot images of the same structures, shape (..., batch, species, x, y[, z]), for the state value, which is
             left out if they are not given: the advantages are enough to choose between placements.
         """
-        hidden = self.layers[:-2](self._inside(images))
-        q_map: Tensor = self.layers[-2:](hidden)  # [x, y, species, ..., batch]
-        if observations is not None:
-            q_map = q_map + self._state_value(hidden, observations)
         n = self._ndim
+        outputs = self.output(self.hidden(_inside(images, n)))  # [x, y, output, ..., batch]
+        q_map: Tensor = self.head(outputs.narrow(n, 0, self._n_species))
+        contributions = outputs.narrow(n, self._n_species, outputs.shape[n] - self._n_species)
+        if observations is not None and contributions.numel():
+            atoms = _inside(observations, n).to(contributions.dtype)
+            q_map = q_map + (contributions * atoms).sum(tuple(range(n + 1)))  # the state's value
         return q_map.movedim((n, *range(n)), tuple(range(-n - 1, 0)))
 
-    def at(self, images: Tensor, actions: Tensor, observations: Tensor | None = None) -> Tensor:
-        """Q-values of a few actions of each image, shape (..., batch, n), as training needs them.
 
-        The last layer of the Q-map, with its head, is computed for these alone, to save time.
+def values_at(q_maps: Tensor, actions: Tensor) -> Tensor:
+    """Q-values of some actions of each image, shape (..., batch, n).
 
-        Parameters
-        ----------
-        images
-            Shape (..., batch, channels, x, y[, z]).
-        actions
-            Indices ``species * n_pixels + pixel``, shape (..., batch, n).
-        observations
-            As for `forward`.
-        """
-        hidden, last, head = self.layers[:-2](self._inside(images)), cast(Convolution, self.layers[-2]), self.layers[-1]
-        species, pixels = actions // self._n_pixels, actions % self._n_pixels
-        q_values: Tensor = head(last.at(hidden, pixels)).gather(-1, species.unsqueeze(-1)).squeeze(-1)
-        if observations is not None:
-            q_values = q_values + self._state_value(hidden, observations)[..., None]
-        return q_values
+    Parameters
+    ----------
+    q_maps
+        What a `QMapNetwork` returns, shape (..., batch, species, x, y[, z]).
+    actions
+        Indices ``species * n_pixels + pixel``, shape (..., batch, n).
+    """
+    return q_maps.flatten(actions.ndim - 1).gather(-1, actions)
 
-    def _state_value(self, hidden: Tensor, observations: Tensor) -> Tensor:
-        """Sum of the atoms' contributions, shape (..., batch), from the last hidden layer; 0 without a state value."""
-        if self.contributions is None:
-            return hidden.new_zeros(())
-        contributions: Tensor = self.contributions(hidden) * self._inside(observations).to(hidden.dtype)
-        return contributions.sum(tuple(range(self._ndim + 1)))
 
-    def _inside(self, images: Tensor) -> Tensor:
-        """Order the axes of images (..., batch, channels, x, y[, z]) as (x, y[, z], channels, ..., batch)."""
-        n = self._ndim
-        return images.movedim(tuple(range(-n - 1, 0)), (n, *range(n)))
+def _inside(images: Tensor, n_axes: int) -> Tensor:
+    """Order the axes of images (..., batch, channels, x, y[, z]) as (x, y[, z], channels, ..., batch)."""
+    return images.movedim(tuple(range(-n_axes - 1, 0)), (n_axes, *range(n_axes)))
 
 
 def placement_loss(q_values: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
@@ -218,7 +205,7 @@ class QMapPolicy(BasePolicy):
 
     def q_at(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Q-values of actions (batch, n) on one-hot images (batch, species, x, y[, z]), shape (batch, n)."""
-        return self.network.at(self.features_extractor.image(observations), actions, observations)
+        return values_at(self.q_map(observations), actions)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Q-values of all actions, shape (batch, actions), of one-hot images (batch, species, x, y[, z])."""

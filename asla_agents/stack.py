@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from asla_agents.q_map import QMapNetwork, QMapPolicy
+from asla_agents.q_map import QMapPolicy, values_at
 
 State = dict[str, Tensor]
 
@@ -74,8 +74,8 @@ class PolicyStack:
         for name, values in drawing_states.items():  # what a batch normalisation has counted
             if not values.requires_grad:
                 self._drawing_states[name][list(members)] = values
-        network_states = {f"network.{name}": values for name, values in network_states.items()}
-        return functional_call(_At(self._network), network_states, (images, actions, observations)), penalties
+        q_maps = functional_call(self._network, network_states, (images, observations))
+        return values_at(q_maps, actions), penalties
 
     def _drawn(self, states: State, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Images (member, batch, channels, x, y[, z]) and penalties (member,)."""
@@ -115,18 +115,6 @@ class _Draw(nn.Module):
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Draw one-hot images (batch, species, x, y[, z])."""
         return self.representation.image(observations), self.representation.penalty()
-
-
-class _At(nn.Module):
-    """`QMapNetwork.at` as a module."""
-
-    def __init__(self, network: QMapNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor, actions: Tensor, observations: Tensor) -> Tensor:
-        """Q-values of actions (..., batch, n)."""
-        return self.network.at(images, actions, observations)
 
 
 def _stack(modules: Sequence[nn.Module]) -> State:

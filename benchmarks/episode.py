@@ -34,10 +34,6 @@ class PlainConvolution(nn.Module):
         """Convolve images (x, y, in, batch)."""
         return self.conv(images.permute(3, 2, 0, 1)).permute(2, 3, 1, 0)
 
-    def at(self, images: Tensor, pixels: Tensor) -> Tensor:
-        """Convolve everywhere and take a few pixels."""
-        return self(images).flatten(0, 1).permute(2, 0, 1).gather(1, pixels[..., None])
-
 
 def make_agent(plain: bool) -> ASLA:
     """Make an agent that has warmed up."""
@@ -46,10 +42,10 @@ def make_agent(plain: bool) -> ASLA:
     agent = ASLA("QMapPolicy", env, seed=0, exploration=Exploration(refined_share=0.0), **settings)
     if plain:
         network = agent.policy.network
-        for i, layer in enumerate(network.layers):
+        for i, layer in enumerate(network.hidden):
             if isinstance(layer, Convolution):
-                network.layers[i] = PlainConvolution(layer)
-        network.contributions = PlainConvolution(network.contributions)
+                network.hidden[i] = PlainConvolution(layer)
+        network.output = PlainConvolution(network.output)
         agent.policy.optimizer = torch.optim.Adam(agent.policy.parameters(), lr=1e-3)
     agent.learn(25)
     return agent

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from asla_agents.callbacks import read_rows
 from asla_agents.drawing import Representation
 from asla_agents.experiments.experiment import kept
-from asla_agents.q_map import QMapNetwork
+from asla_agents.q_map import QMapNetwork, values_at
 from asla_agents.randomness import torch_seeded
 from asla_agents.representations import Gaussian, OneHot
 from asla_env.grid import Grid
@@ -132,7 +132,7 @@ def _train(windows: Tensor, seed: int) -> QMapNetwork:
     targets = torch.tensor(TARGETS)[:, None]
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
     for _ in range(_MOST_STEPS):
-        errors = network.at(windows, middle) - targets
+        errors = values_at(network(windows), middle) - targets
         if errors.detach().abs().max() < _TOLERANCE:
             break
         optimizer.zero_grad()

@@ -230,7 +230,7 @@ def test_a_network_whose_outputs_are_all_at_the_top_or_above_recovers(bias):
     env = one_atom_probe()
     model = make_model(env, **PROBE_SETTINGS)
     with torch.no_grad():
-        model.policy.network.layers[-2].bias.fill_(bias)
+        model.policy.network.output.bias.fill_(bias)
     assert q_map_of(model, env).min() > 0.8 * bias
     model.learn(80)
     assert greedy_build(model, env)["energy"] == 0
@@ -467,10 +467,10 @@ def test_without_a_lower_energy_all_builds_but_the_warm_up_are_forgotten_after_t
 
 def test_the_network_starts_afresh_too_from_other_weights():
     model = make_model(flat_env(), patience=3, warmup_episodes=0)
-    weights = [model.policy.network.layers[0].weight.detach().clone()]
+    weights = [model.policy.network.hidden[0].weight.detach().clone()]
     for episodes in (3, 1, 4):
         model.learn(episodes)
-        weights.append(model.policy.network.layers[0].weight.detach().clone())
+        weights.append(model.policy.network.hidden[0].weight.detach().clone())
     start, trained, second, third = weights
     assert 0 < torch.abs(trained - start).max() < 0.1  # a few steps of the optimiser
     for ours, theirs in itertools.combinations((start, second, third), 2):

@@ -233,15 +233,13 @@ def test_kernels_with_a_reach_are_the_weights_times_a_gaussian_of_unit_mean_squa
 
 
 @pytest.mark.parametrize("grad", [True, False])
-def test_a_layer_with_a_reach_convolves_with_its_kernels_everywhere_and_at_a_few_pixels(grad, images):
+def test_a_layer_with_a_reach_convolves_with_its_kernels(grad, images):
     grid = Grid((6, 7), (1.2, 1.4), (True, False))
     layer, plain = Convolution(2, 3, 5, grid, reach=1.5), Convolution(2, 3, 5, grid)
     with torch.no_grad():
         plain.weight.copy_(layer.kernels)
-    pixels = torch.randint(42, (4, 3))
     with torch.set_grad_enabled(grad):
         torch.testing.assert_close(layer(images), plain(images))
-        torch.testing.assert_close(layer.at(images, pixels), plain.at(images, pixels))
 
 
 def test_the_start_keeps_the_size_of_the_signal_whatever_the_reach():
@@ -394,33 +392,15 @@ def test_stand_ins_for_the_weights_are_used_and_not_kept(layer, images, mode):
     assert_up_to_date(layer, images)
 
 
-# A few pixels
+# Many layers together
 
 
-@pytest.mark.parametrize("periodic", BOUNDARIES_2D + BOUNDARIES_3D)
-@pytest.mark.parametrize("kernel_size", [3, 9])
-def test_a_few_pixels_are_those_of_the_whole(periodic, kernel_size):
-    shape = (5, 6, 4)[: len(periodic)]
-    grid = Grid(shape, tuple(0.2 * n for n in shape), periodic)
-    layer = Convolution(2, 3, kernel_size, grid).double()
-    images = torch.rand(*shape, 2, 4, dtype=torch.float64, requires_grad=True)
-    pixels = torch.randint(grid.n_pixels, (4, 5))
-    whole = layer(images).flatten(0, len(shape) - 1).permute(2, 0, 1)  # [batch, pixel, out]
-    expected = whole.gather(1, pixels[..., None].expand(-1, -1, 3))
-    found = layer.at(images, pixels)
-    torch.testing.assert_close(found, expected)
-    inputs = [images, *layer.parameters()]
-    ours, theirs = (torch.autograd.grad(y.square().sum(), inputs) for y in (found, expected))
-    torch.testing.assert_close(ours, theirs)
-
-
-def test_a_few_pixels_of_each_of_many_layers():
+def test_weights_side_by_side_convolve_the_images_of_many_layers():
     layers = [Convolution(2, 3, 3, Grid((4, 5), (0.8, 1.0), (True, False))) for _ in range(6)]
-    images, pixels = torch.rand(4, 5, 2, 6, 3), torch.randint(20, (6, 3, 2))
+    images = torch.rand(4, 5, 2, 6, 3)
     parameters, _ = stack_module_state(layers)
     together = copy.deepcopy(layers[0])
     together.weight, together.bias = (nn.Parameter(parameters[name]) for name in ("weight", "bias"))
-    found, whole = together.at(images, pixels), together(images)
+    whole = together(images)
     for i, layer in enumerate(layers):
-        torch.testing.assert_close(found[i], layer.at(images[..., i, :], pixels[i]))
         torch.testing.assert_close(whole[..., i, :], layer(images[..., i, :]))

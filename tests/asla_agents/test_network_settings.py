@@ -63,9 +63,9 @@ def test_a_search_has_the_network_and_the_augmentation_of_its_settings_and_keeps
     model = make_model(config, env)
     model.save(tmp_path / "model.zip")
     for agent in (model, ASLA.load(tmp_path / "model.zip", env)):
-        kinds = [type(layer) for layer in agent.q_map.network.layers]
-        assert kinds.count(nn.SiLU) == 2
-        assert kinds[-1] is nn.Tanh
+        network = agent.q_map.network
+        assert [type(layer) for layer in network.hidden[1::2]] == [nn.SiLU, nn.SiLU]
+        assert type(network.head) is nn.Tanh
         assert agent.explorer.augment is False
 
 

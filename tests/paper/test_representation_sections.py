@@ -73,7 +73,7 @@ def test_the_q_value_map_has_a_value_for_each_atom_type_and_pixel():
 def test_a_bounded_head_keeps_to_the_range_of_q_values():
     """'Maximum Q-values of 1 ... smaller Q-values down to -1'."""
     network = QMapNetwork(GRAPHENE, head="tanh")
-    network.layers[-2].weight.data *= 1e4
+    network.output.weight.data *= 1e4
     assert network(torch.rand(1, 1, 41, 36)).abs().max() <= 1
 
 

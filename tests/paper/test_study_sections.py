@@ -45,7 +45,7 @@ def test_restarts_have_new_random_weights():
     weights = []
     for seed in (0, 1, 1):
         config = EXPERIMENTS["fig2a"].study.changed(env_id="ASLA-GrapheneMini-v0").config("one-hot", seed)
-        weights.append(make_model(config, env).policy.state_dict()["network.layers.0.weight"].numpy())
+        weights.append(make_model(config, env).policy.state_dict()["network.hidden.0.weight"].numpy())
     assert np.abs(np.corrcoef(weights[0].ravel(), weights[1].ravel())[0, 1]) < 0.15
     np.testing.assert_array_equal(weights[1], weights[2])
 
