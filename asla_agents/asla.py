@@ -276,14 +276,15 @@ class ASLA(DQN):
         if action_masks is None:
             action_masks = np.array([action_mask(placed_sites(image, self.problem), self.problem) for image in images])
         masks = np.asarray(action_masks).reshape(len(images), -1).astype(bool)
+        q_values = self.explorer.symmetric_mean.averaged(self.q_map.advantages)(images)
         actions = [
             greedy(q, mask) if deterministic else self.explorer.choose(placed_sites(image, self.problem), q, mask)
-            for image, q, mask in zip(images, self.q_map.advantages(images), masks, strict=True)
+            for image, q, mask in zip(images, q_values, masks, strict=True)
         ]
         return np.array(actions).reshape(batch_shape), state
 
     def q_values(self, images: NDArray[Any], weights: dict[str, Tensor] | None = None) -> NDArray[np.floating]:
-        """Q-values of all actions.
+        """Q-values of all actions, averaged over symmetric images as in a search.
 
         Parameters
         ----------
@@ -298,11 +299,15 @@ class ASLA(DQN):
             Shape (batch, actions).
         """
         self.policy.set_training_mode(False)
-        with torch.no_grad():
-            inputs = torch.as_tensor(images, device=self.device)
-            outputs = self.policy(inputs) if weights is None else functional_call(self.policy, weights, inputs)
-        q_values: NDArray[np.floating] = outputs.cpu().numpy()
-        return q_values
+
+        def q_maps(moved: NDArray[Any]) -> NDArray[np.floating]:
+            with torch.no_grad():
+                inputs = torch.as_tensor(moved, device=self.device)
+                outputs = self.policy(inputs) if weights is None else functional_call(self.policy, weights, inputs)
+            q_values: NDArray[np.floating] = outputs.cpu().numpy()
+            return q_values
+
+        return self.explorer.symmetric_mean.averaged(q_maps)(np.asarray(images))
 
     def save(self, path: str | Path) -> None:  # type: ignore[override]  # everything is saved, nothing left out
         """Write all that the agent is to a checkpoint, from which `load` goes on as if nothing had happened.
@@ -431,7 +436,8 @@ class ASLA(DQN):
         q_map, flight = self.q_map, self._flight
         flight.plan(partial(plan, self.explorer, q_map, self.imagination))
         asking = [] if self.explorer.is_warming_up else [i for i in flight.going if not flight.plans[i]]
-        q_values = q_map.advantages(np.asarray(self._last_obs)[asking]) if asking else ()
+        q_maps = self.explorer.symmetric_mean.averaged(q_map.advantages)
+        q_values = q_maps(np.asarray(self._last_obs)[asking]) if asking else ()
         values, actions = dict(zip(asking, q_values, strict=True)), np.full(n_envs, BuildVecEnv.WAIT)
         for i in flight.going:
             if flight.plans[i]:

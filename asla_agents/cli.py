@@ -22,7 +22,7 @@ from asla_agents.config import RunConfig
 from asla_agents.config_page import settings_page
 from asla_agents.config_toml import to_toml
 from asla_agents.experiments import MEASUREMENTS
-from asla_agents.figures import figure, learning_curve
+from asla_agents.figures import figure, learning_curve, study_figure
 from asla_agents.figures import markdown as markdown_table
 from asla_agents.jobs import job_of, measure, rows_path, search_config
 from asla_agents.report import film_best, write_report
@@ -200,16 +200,22 @@ def study_command(
 
 @app.command("plot")
 def plot_command(
-    what: Annotated[str, typer.Argument(help="A figure, such as fig2a, or the directory of a search.")],
+    what: Annotated[
+        str, typer.Argument(help="A figure, such as fig2a, the file of a study, or the directory of a search.")
+    ],
     rows: Annotated[Path | None, typer.Option(help="File of the rows; by default the one that `study` makes.")] = None,
     out: Annotated[Path | None, typer.Option(help="Picture to write; its ending chooses the format.")] = None,
     evaluator: Annotated[str | None, typer.Option(help="Calculator instead of the figure's.")] = None,
     smoke: Annotated[bool, typer.Option(help="Draw the rows of `study --smoke`.")] = False,
 ) -> None:
-    """Draw a figure of the paper from its rows, or the learning curve of a search."""
+    """Draw a figure of the paper or a study from its rows, or the learning curve of a search."""
     try:
         if Path(what).is_dir():
             path, picture = out or Path(what) / "learning.png", learning_curve(Path(what))
+        elif Path(what).is_file():
+            job = job_of(what, evaluator, smoke=smoke)
+            rows, path = rows or job.rows, out or Path(what).with_suffix(".png")
+            picture = study_figure(what, job.study, read_rows(rows))
         else:
             path, its_rows = out or Path(f"{what}.png"), read_rows(rows or rows_path(what))
             picture = figure(what, its_rows, evaluator, smoke)

@@ -156,9 +156,10 @@ class Ensemble:
         """What speaks for each placement now, shape (member, actions); None if nobody asks for it."""
         if not any(member.asks for member in self._members):
             return None
-        images = torch.as_tensor(np.array([[member.image] for member in self._members]), device=self.device)
-        advantages: NDArray[np.floating] = self._stack.advantages(images)[:, 0].cpu().numpy()
-        return advantages
+        symmetric_mean = self._members[0].explorer.symmetric_mean  # all share the problem
+        images = symmetric_mean.images(np.array([member.image for member in self._members])).swapaxes(0, 1)
+        advantages = self._stack.advantages(torch.as_tensor(images.copy(), device=self.device)).cpu().numpy()
+        return symmetric_mean.mean(advantages.swapaxes(0, 1))
 
     def learn(self) -> None:
         """Start afresh what is stuck, and train the others."""
@@ -293,6 +294,7 @@ def _check_shared(configs: Sequence[RunConfig]) -> None:
 def shared_settings(config: RunConfig) -> dict[str, str]:
     """Settings that all members of an ensemble must share, as text."""
     settings = {name: str(getattr(config, name)) for name in _SHARED}
+    settings["exploration.average_symmetric"] = str(config.exploration.average_symmetric)
     settings["evaluator_settings"] = json.dumps(config.evaluator_settings, sort_keys=True)
     may_differ = REPRESENTATIONS[config.representation].may_differ
     kwargs = {name: value for name, value in config.representation_kwargs.items() if name not in may_differ}

@@ -27,6 +27,9 @@ class Exploration:
         Of each ten builds since the lowest energy, the first ones, as many as this part rounds to, are not built from
         the template but are one of the best with atoms moved where the Q-map gains most; see
         `asla_agents.refinement`.
+    average_symmetric
+        Whether Q-values are averaged over the images of a structure under the symmetries of the problem, up to eight,
+        which are as stable as it is: what the network says of them differs by its error alone.
 
     Raises
     ------
@@ -39,6 +42,7 @@ class Exploration:
     top_fraction: float = 0.02
     visit_penalty: float = 0.1
     refined_share: float = 0.3
+    average_symmetric: bool = True
 
     def __post_init__(self) -> None:
         check_shares(self, "epsilon", "top_probability", "top_fraction", "refined_share")

@@ -1,6 +1,6 @@
 """What a search is beside its network: how it explores, what it has built, and when it is stuck."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,9 @@ from torch import Tensor, nn
 
 from asla_agents.exploration import Exploration, choose
 from asla_agents.replay import Batch, BuildReplay, ReplaySettings
-from asla_agents.symmetry import augmentations
+from asla_agents.symmetry import SymmetricMean, augmentations
 from asla_env.problem import Problem
 
-QMaps = Callable[[NDArray[np.int8]], NDArray[np.floating]]
-"""Q-values (structures, actions), or what of them differs between actions, of one-hot images (structures, species, x,
-y[, z])."""
 _OF_BEST = ("placed", "energy", "energy_above_reference")
 _LEAST_GAIN = 0.1  # eV for each atom to place, by which the lowest energy must fall
 
@@ -57,6 +54,8 @@ class Explorer:
 
     Attributes
     ----------
+    symmetric_mean
+        How Q-values are averaged before a placement is chosen.
     builds
         The replay.
     best
@@ -90,6 +89,7 @@ class Explorer:
         self.warmup_episodes, self.patience = warmup_episodes, patience
         self.rng = np.random.default_rng(seed)
         self.augment = augment
+        self.symmetric_mean = SymmetricMean(problem, only_identity=not exploration.average_symmetric)
         self.builds = BuildReplay(problem, replay, augmentations(problem)[: None if augment else 1])
         self.best: BestBuild | None = None
         self.found = False

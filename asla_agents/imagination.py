@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from asla_agents.drawing import Representation
 from asla_agents.exploration import Exploration
-from asla_agents.explorer import Explorer, QMaps
+from asla_agents.explorer import Explorer
 from asla_agents.local_energy import LocalEnergyModel
 from asla_agents.randomness import torch_seeded
 from asla_agents.ranges import check_at_least, check_shares
+from asla_agents.symmetry import QMaps
 from asla_env.action import ActionMask, action_mask, legal_order
 from asla_env.observation import one_hot
 from asla_env.problem import Problem
@@ -190,8 +191,8 @@ class _Imagined:
     def _noise(self, k: int) -> Exploration:
         """How build k of those that are imagined explores."""
         noise = self.settings.noise * k / max(1, self.settings.builds - 1)
-        chances = {"epsilon": 0.3 * noise, "top_probability": 0.7 * noise, "top_fraction": self.settings.top_fraction}
-        return replace(self.explorer.exploration, **chances)
+        top = self.settings.top_fraction
+        return replace(self.explorer.exploration, epsilon=0.3 * noise, top_probability=0.7 * noise, top_fraction=top)
 
     def moved(
         self, builds: NDArray[np.int64], energies: NDArray[np.float64]

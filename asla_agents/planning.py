@@ -30,7 +30,8 @@ def plan(
     n_begun
         How many builds, planned or not, have no energy yet.
     """
-    planned = refined(explorer, policy.advantages, in_flight) if is_due(explorer, n_begun) else []
+    q_maps = explorer.symmetric_mean.averaged(policy.advantages)
+    planned = refined(explorer, q_maps, in_flight) if is_due(explorer, n_begun) else []
     if planned or imagination is None:
         return planned
-    return imagination.plan(explorer, policy.advantages, policy.features_extractor, in_flight)
+    return imagination.plan(explorer, q_maps, policy.features_extractor, in_flight)

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from asla_agents.explorer import Explorer, QMaps
+from asla_agents.explorer import Explorer
 from asla_agents.replay import BuildReplay
+from asla_agents.symmetry import QMaps
 from asla_env.action import legal_order, masks_without_each
 from asla_env.observation import one_hot
 from asla_env.problem import Problem

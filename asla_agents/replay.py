@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from asla_agents.build_index import BuildIndex
 from asla_agents.ranges import check_at_least, check_shares
-from asla_agents.symmetry import has_free_origin, move_origin
+from asla_agents.symmetry import has_free_origin, move_origin, site_maps
 from asla_env.problem import Problem
 
 
@@ -109,7 +109,7 @@ class BuildReplay:
         self.settings = settings
         self._problem = problem
         self._free_origin = has_free_origin(problem)
-        self._maps = _site_maps(symmetries, len(problem.species))
+        self._maps = site_maps(symmetries, len(problem.species))
         self._neighbours = _neighbour_table(problem)
         self._hashes = np.random.default_rng(0).integers(2**63, size=problem.n_actions)  # Zobrist's, one a site
         self._sites: list[NDArray[np.int32]] = []
@@ -309,12 +309,6 @@ class BuildReplay:
         """Key of the structure after each placement, equal for all orders and symmetric images."""
         running = np.bitwise_xor.accumulate(self._hashes[self._maps[:, sites]], axis=1)  # [symmetry, step]
         return [int(key) for key in running.min(axis=0)]
-
-
-def _site_maps(symmetries: NDArray[np.int64], n_species: int) -> NDArray[np.int64]:
-    """Pixel permutations as permutations of sites (species, pixel), shape (n, n_actions)."""
-    n_pixels = symmetries.shape[1]
-    return np.concatenate([symmetries + species * n_pixels for species in range(n_species)], axis=1)
 
 
 def _neighbour_table(problem: Problem) -> NDArray[np.int64]:

@@ -1,10 +1,19 @@
 """Symmetries of a problem that make one build several."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from asla_env.problem import Problem
 
+QMaps = Callable[[NDArray[np.int8]], NDArray[np.floating]]
+"""Q-values (structures, actions), or what of them differs between actions, of one-hot images (structures, species, x,
+y[, z])."""
+
+_MOST_IMAGES = 8  # in space a problem may have dozens
+_OWN_WEIGHT = 1.01  # of the structure itself, or else rounding would decide between placements that mirror each other
 _TOLERANCE = 0.05  # Å; a relaxed template keeps its symmetry to a few hundredths of an Å, which is a few meV
 
 
@@ -14,6 +23,53 @@ def augmentations(problem: Problem) -> NDArray[np.int64]:
     Translations that move the template are left out: to a network of convolutions a moved image is the same image.
     """
     return problem.symmetries(_TOLERANCE)
+
+
+def site_maps(pixel_maps: NDArray[np.int64], n_species: int) -> NDArray[np.int64]:
+    """Pixel permutations as permutations of sites (species, pixel), shape (n, n_actions)."""
+    n_pixels = pixel_maps.shape[1]
+    return np.concatenate([pixel_maps + species * n_pixels for species in range(n_species)], axis=1)
+
+
+class SymmetricMean:
+    """Q-values averaged over the symmetric images of a structure.
+
+    A network of convolutions knows of translations alone: that it judges a structure and its mirror image differently
+    is error, of which the mean has less.
+
+    Parameters
+    ----------
+    problem
+        What is built.
+    only_identity
+        Whether there is no image but the structure itself.
+    """
+
+    def __init__(self, problem: Problem, only_identity: bool = False) -> None:
+        pixel_maps = augmentations(problem)[: 1 if only_identity else _MOST_IMAGES]
+        self._site_maps = site_maps(pixel_maps, len(problem.species))
+        self._origins = np.argsort(self._site_maps, axis=1)
+
+    def images(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Symmetric images of one-hot images (batch, species, x, y[, z]), as (n, batch, ...)."""
+        sites = images.reshape(len(images), -1)
+        return np.stack([sites[:, origins].reshape(images.shape) for origins in self._origins])
+
+    def mean(self, q_values: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Q-values of structures, (batch, actions), as the mean of those of their `images`, (n, batch, actions)."""
+        moved_back = [q[:, site_map] for q, site_map in zip(q_values, self._site_maps, strict=True)]
+        weights = np.where(np.arange(len(moved_back)), 1, _OWN_WEIGHT)
+        return np.average(moved_back, axis=0, weights=weights).astype(q_values.dtype)
+
+    def averaged(self, q_maps: QMaps) -> QMaps:
+        """Average what gives Q-values over the symmetric images."""
+
+        def mean(images: NDArray[np.int8]) -> NDArray[np.floating]:
+            moved = self.images(images)
+            q_values = q_maps(moved.reshape(-1, *images.shape[1:]))
+            return self.mean(q_values.reshape(*moved.shape[:2], -1))
+
+        return mean
 
 
 def has_free_origin(problem: Problem) -> bool:

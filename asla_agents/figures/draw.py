@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from asla_agents.experiments import EXPERIMENTS, MEASUREMENTS, Experiment, changed, generalisation
 from asla_agents.experiments import phases as phases_run
-from asla_agents.figures import curves, kernels, learned, phases, unseen, widths
-from asla_agents.figures.style import at_print_size
+from asla_agents.figures import arms, curves, kernels, learned, phases, unseen, widths
+from asla_agents.figures.style import COLOURS, at_print_size
 from asla_agents.study import Row, Study
 
 if TYPE_CHECKING:
@@ -94,3 +94,26 @@ def figure(name: str, rows: Sequence[Row] = (), evaluator: str | None = None, sm
     experiment = EXPERIMENTS[name]
     study = changed(experiment.study, evaluator=evaluator, smoke=smoke)
     return _OTHER_THAN_CURVES.get(name, curves.alone)(experiment, study, rows)
+
+
+@at_print_size
+def study_figure(name: str, study: Study, rows: Sequence[Row]) -> Figure:
+    """Draw a study of one's own: its success curves, or n50 of each arm if it has more arms than there are colours.
+
+    Parameters
+    ----------
+    name
+        What `asla study` runs, for the error message.
+    study
+        Its arms.
+    rows
+        Its rows; others among them are left alone.
+
+    Raises
+    ------
+    ValueError
+        If none of the rows belongs to it.
+    """
+    experiment = Experiment(name, "", study, restarts=0)
+    draw = curves.alone if len(study.arms) <= len(COLOURS) else arms.episodes_of_arms
+    return draw(experiment, study, rows)

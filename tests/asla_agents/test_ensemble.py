@@ -62,11 +62,11 @@ def test_a_member_goes_as_the_single_search_of_its_settings(representation):
 
 
 def test_a_member_does_not_depend_on_who_else_is_there():
-    configs = [make_config(seed=seed, episodes=episodes) for seed, episodes in ((0, 16), (1, 5), (2, 12))]
+    configs = [make_config(seed=seed, episodes=episodes) for seed, episodes in ((0, 7), (1, 5), (2, 6))]
     together = results(configs)
     for result, config in zip(together, configs, strict=True):
         assert result.config == config
-        np.testing.assert_array_equal(result.energies, results([config])[0].energies)
+        np.testing.assert_allclose(result.energies, results([config])[0].energies, rtol=0, atol=1e-9)
 
 
 def test_updates_of_many_members_are_one_batch_if_wanted():

@@ -13,10 +13,11 @@ from asla_agents import cli
 from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
 from asla_agents.experiments import EXPERIMENTS, MEASUREMENTS, generalisation, phases
-from asla_agents.figures import NAMES, figure, learning_curve, markdown
+from asla_agents.figures import NAMES, figure, learning_curve, markdown, study_figure
 from asla_agents.figures.agreement import mean_episodes, verdicts
 from asla_agents.figures.curves import n50_text
 from asla_agents.figures.draw import DRAWINGS
+from asla_agents.jobs import job_of
 from asla_agents.study import key_of
 from asla_agents.success import Interval
 from asla_agents.training import search
@@ -368,3 +369,56 @@ def test_a_learning_curve_shows_the_success_and_leaves_failures_out(directory, t
 def test_a_learning_curve_is_written_into_the_directory(directory):
     assert run("plot", directory).exit_code == 0
     assert (directory / "learning.png").exists()
+
+
+# Studies of one's own
+
+
+def study_file(tmp_path, n_arms):
+    """A study of several arms, and its rows: twenty restarts each, the later the arm the later found."""
+    spec = {
+        "settings": {"env_id": "ASLA-GrapheneMini-v0", "evaluator": "xwch", "episodes": 400, "stop_on_success": True},
+        "arms": {f"arm {i}": {"warmup_episodes": 40 + i} for i in range(n_arms)},
+    }
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(spec))
+    rows = []
+    for i, arm in enumerate(spec["arms"]):
+        key = key_of(RunConfig(**spec["settings"], **spec["arms"][arm]))
+        for seed in range(20):
+            at = 50 + 10 * seed + 40 * i
+            ends = {"found_at": at, "episodes": at} if at <= 400 else {"found_at": None, "episodes": 400}
+            rows.append({"arm": arm, "key": key, "seed": seed, "budget": 400} | ends)
+    (tmp_path / "mine.rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_study_of_a_few_arms_is_drawn_as_curves_by_its_file(tmp_path):
+    path = study_file(tmp_path, 2)
+    result = run("plot", path)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "mine.png").stat().st_size > 5000
+    first, second = legend_of(study_figure("mine.json", job_of(str(path)).study, read_rows(job_of(str(path)).rows)))
+    assert first.startswith("arm 0\nn = 20, n50 140 ")
+    assert second.startswith("arm 1\nn = 20, n50 180 ")
+
+
+def test_many_arms_are_a_line_each_with_n50_and_its_interval_and_the_test_against_the_first(tmp_path):
+    job = job_of(str(study_file(tmp_path, 8)))
+    (axes,) = study_figure("mine.json", job.study, read_rows(job.rows)).axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[0] == "arm 0: 20 of 20"
+    assert re.fullmatch(r"arm 7: 8 of 20, p = \d(\.\d)?e-\d\d", labels[7])
+    markers = {float(line.get_ydata()[0]): line for line in axes.lines if line.get_marker() == "o"}
+    assert [markers[i].get_xdata()[0] for i in range(3)] == [140, 180, 220]
+    assert 7 not in markers  # half of its restarts never knew: an arrow at the end
+    (arrow,) = (line for line in axes.lines if line.get_marker() == ">" and line.get_ydata()[0] == 7)
+    assert arrow.get_xdata()[0] == 400
+
+
+def test_a_study_without_rows_is_told_how_to_get_some(tmp_path):
+    path = study_file(tmp_path, 2)
+    (tmp_path / "mine.rows.jsonl").unlink()
+    result = run("plot", path)
+    assert result.exit_code == 2
+    assert "run `asla study" in " ".join(result.output.split())

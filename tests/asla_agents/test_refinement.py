@@ -199,6 +199,7 @@ class Imagined:
 
 def test_where_no_refined_build_is_due_one_is_imagined_or_nothing_planned():
     due, later = make_explorer([3.0]), make_explorer([3.0, 4.0, 4.0, 4.0])
-    assert plan(due, NoPolicy, Imagined()) == plan(due, NoPolicy) == refined(due, NoPolicy.advantages)
+    averaged = due.symmetric_mean.averaged(NoPolicy.advantages)
+    assert plan(due, NoPolicy, Imagined()) == plan(due, NoPolicy) == refined(due, averaged)
     assert plan(later, NoPolicy, Imagined()) == [1, 2, 3]
     assert plan(later, NoPolicy) == []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from asla_agents.symmetry import augmentations, has_free_origin, move_origin
+from asla_agents.symmetry import SymmetricMean, augmentations, has_free_origin, move_origin
 from asla_env import Grid, Problem, problems
 from asla_env.action import action_mask
 from asla_env.observation import one_hot
@@ -175,3 +175,42 @@ def distances_of(sites, problem: Problem) -> np.ndarray:
     positions = problem.structure(sites).positions
     gaps = problem.grid.minimum_image(positions[:, None] - positions)
     return np.linalg.norm(gaps, axis=-1)[np.triu_indices(len(positions), 1)]
+
+
+# Q-values averaged over symmetric images
+
+
+@pytest.mark.parametrize("problem", TEMPLATES, ids=str)
+def test_symmetric_images_are_those_of_the_moved_builds(problem):
+    build = random_build(problem, np.random.default_rng(0))
+    images = SymmetricMean(problem).images(one_hot(build, problem)[None])
+    assert len(images) == min(8, len(augmentations(problem)))
+    for image, permutation in zip(images[:, 0], augmentations(problem), strict=False):
+        np.testing.assert_array_equal(image, one_hot(moved(build, permutation, problem), problem))
+
+
+@pytest.mark.parametrize("problem", TEMPLATES, ids=str)
+def test_what_treats_all_images_alike_is_its_own_average(problem):
+    rng = np.random.default_rng(0)
+    images = np.array([one_hot(random_build(problem, rng), problem) for _ in range(3)])
+    q_maps = SymmetricMean(problem).averaged(lambda batch: batch.reshape(len(batch), -1) + 0.5)
+    np.testing.assert_allclose(q_maps(images), images.reshape(3, -1) + 0.5)
+
+
+def test_symmetric_structures_have_symmetric_averages_but_for_the_tie_break_whatever_is_averaged():
+    problem = problems.graphene_mini()
+    weights = np.random.default_rng(0).random((problem.n_actions, problem.n_actions))
+    q_maps = SymmetricMean(problem).averaged(lambda batch: batch.reshape(len(batch), -1) @ weights)
+    build = random_build(problem, np.random.default_rng(1))
+    expected = q_maps(one_hot(build, problem)[None])[0]
+    for permutation in augmentations(problem)[1:]:
+        found = q_maps(one_hot(moved(build, permutation, problem), problem)[None])[0][permutation]
+        np.testing.assert_allclose(found, expected, rtol=0.02)
+        assert not np.allclose(found, expected, rtol=1e-6)
+
+
+def test_without_symmetries_nothing_is_averaged():
+    symmetric_mean = SymmetricMean(problems.graphene_mini(), only_identity=True)
+    images = np.random.default_rng(0).random((2, 1, 21, 36))
+    q_maps = symmetric_mean.averaged(lambda batch: batch.reshape(len(batch), -1))
+    np.testing.assert_allclose(q_maps(images), images.reshape(2, -1))
