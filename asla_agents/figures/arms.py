@@ -37,7 +37,7 @@ def episodes_of_arms(experiment: Experiment, study: Study, rows: Sequence[Row]) 
         value, low, high = (min(number, end) for number in (half.value, half.low, half.high))
         axes.plot([low, high], [y, y], color=colour, linewidth=1)
         axes.plot(value, y, ">" if np.isinf(half.value) else "o", color=colour, markersize=4)
-        if np.isinf(half.high):
+        if np.isinf(half.high) and np.isfinite(half.value):
             axes.plot(end, y, ">", color=colour, markersize=4, markerfacecolor="white")
         n_found = int(np.isfinite(found_at).sum())
         labels.append(f"{arm}: {n_found} of {len(found_at)}" + (f", p = {p_value:.2g}" if y else ""))
