@@ -301,6 +301,7 @@ class ASLA(DQN):
         self.policy.set_training_mode(False)
 
         def q_maps(moved: NDArray[Any]) -> NDArray[np.floating]:
+            """Q-values of images as the network has them."""
             with torch.no_grad():
                 inputs = torch.as_tensor(moved, device=self.device)
                 outputs = self.policy(inputs) if weights is None else functional_call(self.policy, weights, inputs)

@@ -65,6 +65,7 @@ class SymmetricMean:
         """Average what gives Q-values over the symmetric images."""
 
         def mean(images: NDArray[np.int8]) -> NDArray[np.floating]:
+            """Q-values of images, from one call for all their symmetric images."""
             moved = self.images(images)
             q_values = q_maps(moved.reshape(-1, *images.shape[1:]))
             return self.mean(q_values.reshape(*moved.shape[:2], -1))

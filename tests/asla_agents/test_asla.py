@@ -357,6 +357,15 @@ def test_greedy_predictions_are_the_best_legal_ones_and_masks_only_save_time(tra
         assert actions.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("averaged", [True, False])
+def test_q_values_are_those_of_the_network_alone_unless_they_are_averaged(averaged):
+    model = make_model(exploration=replace(EXPLORATION, average_symmetric=averaged))
+    images = np.array([one_hot(placed, model.problem) for placed in random_builds(model.problem, 2)])
+    with torch.no_grad():
+        alone = model.policy(torch.as_tensor(images)).numpy()
+    assert np.allclose(model.q_values(images), alone, rtol=1e-5, atol=1e-6) is not averaged
+
+
 def test_a_mask_given_decides(trained):
     mask = np.zeros(trained.problem.n_actions, dtype=np.int8)
     mask[17] = 1
