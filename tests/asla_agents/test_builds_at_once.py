@@ -145,10 +145,12 @@ def test_dead_ends_wait_for_the_others_and_the_next_energies_are_due_together():
         assert all(action_mask(placed[:step], problem)[action] for step, action in enumerate(placed))
 
 
-def test_greedy_builds_of_a_round_differ():
+@pytest.mark.parametrize(("averaged", "seed"), [(False, 0), (True, 1)])
+def test_greedy_builds_of_a_round_differ(averaged, seed):
     for visit_penalty, n_different in ((5.0, 6), (0.0, 1)):
-        exploration = Exploration(epsilon=0.0, top_probability=0.0, visit_penalty=visit_penalty)
-        model = make_model(make_env(6), exploration=exploration, warmup_episodes=0, seed=1).learn(6)
+        choices = {"epsilon": 0.0, "top_probability": 0.0, "visit_penalty": visit_penalty}
+        exploration = Exploration(**choices, average_symmetric=averaged)
+        model = make_model(make_env(6), exploration=exploration, warmup_episodes=0, seed=seed).learn(6)
         assert len({model.problem.canonical_key(placed) for placed in builds_in(model)}) == n_different
 
 
