@@ -1,6 +1,7 @@
 """The settings of a search: one model, checked when made, written beside the results."""
 
 import json
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
@@ -123,6 +124,12 @@ class RunConfig(BaseModel):
     @classmethod
     def _switch(cls, value: Any) -> Any:
         return value if not isinstance(value, bool) else ImaginationSettings() if value else None
+
+    @property
+    def key(self) -> str:
+        """Digest of all settings but the seed."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"seed"}), sort_keys=True)
+        return blake2b(text.encode(), digest_size=8).hexdigest()
 
     def before(self) -> "RunConfig | None":
         """Settings of the search that comes first; None if there is none."""

@@ -1,29 +1,22 @@
 """Independent searches that go on together, in one batched program."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 
+from asla_agents.checkpoint import State
 from asla_agents.config import RunConfig
-from asla_agents.explorer import BestBuild, Explorer
-from asla_agents.imagination import Imagination
+from asla_agents.member import Member, MemberResult
 from asla_agents.memory import release_free_memory
-from asla_agents.planning import plan
-from asla_agents.q_map import QMapPolicy, placement_loss, take_over
-from asla_agents.randomness import torch_seeded
+from asla_agents.q_map import placement_loss, take_over
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.stack import PolicyStack
 from asla_agents.training import make_env
-from asla_env.env import AtomPlacementEnv
-from asla_env.evaluator import Evaluation
 from asla_env.vector import evaluate_together
 
 _SHARED = (
@@ -37,26 +30,6 @@ _SHARED = (
     "pretrained",
 )
 _ROUNDS_BETWEEN_RELEASES = 20
-
-
-@dataclass(frozen=True)
-class MemberResult:
-    """What a member of an ensemble found."""
-
-    index: int
-    """Place of its settings in the ensemble."""
-    config: RunConfig
-    """Its settings."""
-    episodes: int
-    """Episodes that ended."""
-    found_at: int | None
-    """First episode whose structure is inside the success window, None if there is none."""
-    best: BestBuild | None
-    """The build of lowest energy, with its network."""
-    energies: NDArray[np.float64]
-    """Energy above the reference of each episode in eV, inf where there is none."""
-    learned: dict[str, list[Any]]
-    """What the representation of its last network has learned; see `Representation.learned`."""
 
 
 class Ensemble:
@@ -75,6 +48,8 @@ class Ensemble:
         Members whose updates are one batch; None: one on a CPU, where more save nothing, and 64 on a GPU.
     executor
         Where energies are computed, those of all members at once, such as a pool of processes; None: here.
+    states
+        What `states` said of members, by their place in `configs`: these go on as if they had never stopped.
 
     Raises
     ------
@@ -89,6 +64,7 @@ class Ensemble:
         device: torch.device | str = "cpu",
         members_at_once: int | None = None,
         executor: Executor | None = None,
+        states: Mapping[int, State] | None = None,
     ) -> None:
         _check_shared(configs)
         if members_at_once is not None and members_at_once < 1:
@@ -96,8 +72,10 @@ class Ensemble:
         self.device = torch.device(device)
         self.members_at_once = members_at_once or (1 if self.device.type == "cpu" else 64)
         env = make_env(configs[0], executor)
-        self._members = [_Member(i, config, env.twin(), self.device) for i, config in enumerate(configs)]
-        self._take_over(configs, executor)
+        self._members = [Member(i, config, env.twin(), self.device) for i, config in enumerate(configs)]
+        for index, state in (states or {}).items():
+            self._members[index].restore(state)
+        self._take_over([member for member in self._members if member.index not in (states or {})], executor)
         self._stack = PolicyStack([member.policy for member in self._members])
         self._rounds = 0
 
@@ -128,13 +106,17 @@ class Ensemble:
         if self._rounds % _ROUNDS_BETWEEN_RELEASES == 0:
             release_free_memory()
 
-    def _take_over(self, configs: Sequence[RunConfig], executor: Executor | None) -> None:
+    def states(self) -> dict[int, State]:
+        """All that each unfinished member is, by its place in the settings; to be asked for between two rounds."""
+        return {member.index: member.state() for member in self._members if not member.is_done}
+
+    def _take_over(self, members: Sequence[Member], executor: Executor | None) -> None:
         """Run the searches that come first, if any, and begin with their networks."""
-        first = [before for config in configs if (before := config.before())]
+        first = [before for member in members if (before := member.config.before())]
         if first:
             for result in Ensemble(first, self.device, self.members_at_once, executor).run():
                 if result.best is not None:
-                    take_over(self._members[result.index].policy, result.best.weights)
+                    take_over(members[result.index].policy, result.best.weights)
 
     def build(self) -> None:
         """Build a structure for each member."""
@@ -185,97 +167,6 @@ class Ensemble:
         for member in members:
             torch.nn.utils.clip_grad_norm_(member.policy.parameters(), member.config.max_grad_norm)
             member.policy.optimizer.step()
-
-
-class _Member:
-    """One search of an ensemble."""
-
-    def __init__(self, index: int, config: RunConfig, env: AtomPlacementEnv, device: torch.device) -> None:
-        self.index, self.config, self.env, self._device = index, config, env, device
-        self.explorer = Explorer(
-            env.problem,
-            config.exploration,
-            config.replay,
-            config.warmup_episodes,
-            config.patience,
-            augment=config.augment,
-            seed=config.seed,
-        )
-        self.policy = self._new_policy(config.seed)
-        self._imagination = Imagination(config.imagination) if config.imagination else None
-        self._plan: list[int] = []  # what is left of a planned build
-        self._energies: list[float] = []
-        self._found_at: int | None = None
-        self.is_building = False
-
-    @property
-    def is_done(self) -> bool:
-        """Whether this search has come to its end."""
-        stopped = self.config.stop_on_success and self._found_at is not None
-        return stopped or len(self._energies) >= self.config.episodes
-
-    @property
-    def asks(self) -> bool:
-        """Whether the network is to say where the next atom goes."""
-        return self.is_building and not self._plan and not self.explorer.is_warming_up
-
-    def begin(self) -> None:
-        """Begin a structure."""
-        self.image, info = self.env.reset()
-        self._legal = info["action_mask"].astype(bool)
-        self.is_building = True
-        self._plan = plan(self.explorer, self.policy, self._imagination)
-
-    def choose(self, advantages: NDArray[np.floating] | None) -> int:
-        """Choose the next placement."""
-        if self._plan:
-            return self._plan.pop(0)
-        if advantages is None or self.explorer.is_warming_up:
-            return self.explorer.choose_any(self._legal)
-        return self.explorer.choose(self.env.placed, advantages, self._legal)
-
-    def place(self, action: int, evaluation: Evaluation | None) -> None:
-        """Place the next atom; a structure that is finished, or came to a dead end, is remembered."""
-        placed = [*self.env.placed, action]
-        self.image, _, terminated, _, info = self.env.step(np.int64(action), evaluation)
-        self._legal = info["action_mask"].astype(bool)
-        if terminated:
-            self._end(placed, info)
-
-    def start_afresh(self) -> None:
-        """Forget network and builds, those of the warm-up aside."""
-        if self._imagination is not None:
-            self._imagination.start_afresh()
-        self.policy.load_state_dict(self._new_policy(self.explorer.start_afresh()).state_dict())
-        self.policy.optimizer.state.clear()
-
-    def result(self) -> MemberResult:
-        """What this search found."""
-        energies, learned = np.array(self._energies), self.policy.features_extractor.learned()
-        found = self._found_at, self.explorer.best
-        return MemberResult(self.index, self.config, len(energies), *found, energies, learned)
-
-    def _end(self, placed: list[int], info: dict[str, Any]) -> None:
-        """Remember the structure."""
-        self.explorer.add(placed, info, self.policy)
-        self._energies.append(info["energy_above_reference"])
-        if info["is_success"] and self._found_at is None:
-            self._found_at = len(self._energies)
-        self.is_building = False
-
-    def _new_policy(self, seed: int) -> QMapPolicy:
-        """Make a policy whose weights a seed decides."""
-        with torch_seeded(seed):
-            policy = QMapPolicy(
-                self.env.observation_space,
-                cast(spaces.Discrete, self.env.action_space),
-                lambda _: self.config.learning_rate,
-                self.env.problem.grid,
-                REPRESENTATIONS[self.config.representation],
-                self.config.representation_kwargs,
-                network_kwargs={"state_value": self.config.state_value, **self.config.network.as_kwargs()},
-            )
-        return policy.to(self._device)
 
 
 def _check_shared(configs: Sequence[RunConfig]) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from functools import partial
-from hashlib import blake2b
 from itertools import groupby
 from math import ceil, isfinite, nan
 from multiprocessing.managers import SyncManager
@@ -22,8 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
-from asla_agents.ensemble import Ensemble, MemberResult, shared_settings
+from asla_agents.ensemble import Ensemble, shared_settings
+from asla_agents.member import MemberResult
 from asla_agents.training import make_env
+from asla_agents.unfinished import UnfinishedSearches, episodes_of
 from asla_env.executors import energy_executor
 from asla_env.limits import Limits
 from asla_env.problems import best_on_grid
@@ -70,6 +71,8 @@ def run_study(
 ) -> Iterator[Row]:
     """Run the restarts that have no row yet; each row is yielded when it is in the file.
 
+    Those that were interrupted go on where they were last kept, at most two minutes before.
+
     Parameters
     ----------
     study
@@ -89,7 +92,7 @@ def run_study(
     dask
         Address of the scheduler of a Dask cluster that computes the energies instead.
     on_episodes
-        Called with the number of episodes that ended since the last call.
+        Called with the number of episodes that ended since the last call, at first those of an interrupted run.
 
     Raises
     ------
@@ -109,19 +112,22 @@ def run_study(
     with path.open("a", encoding="utf-8") as file:
         limits = Limits().shared_by(workers * energy_workers) if energy_workers else None
         energies = partial(energy_executor, energy_workers, limits, dask)
+        unfinished = UnfinishedSearches(path)
         run = _run_here if workers == 1 else _run_there
-        for row in run(groups, workers, device, energies, on_episodes or (lambda _: None)):
+        for row in run(groups, workers, device, energies, unfinished, on_episodes or (lambda _: None)):
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
+            unfinished.remove(row["key"], row["seed"])
             yield row
+    unfinished.remove_directory()
 
 
 def missing_restarts(study: Study, path: Path, restarts: int) -> list[tuple[str, RunConfig]]:
     """Arm and settings of each restart that has no row in a file yet."""
     wanted = [(arm, study.config(arm, seed)) for seed in range(restarts) for arm in study.arms]
     there = {(row["key"], row["seed"]) for row in read_study_rows(path)}
-    return [(arm, config) for arm, config in wanted if (key_of(config), config.seed) not in there]
+    return [(arm, config) for arm, config in wanted if (config.key, config.seed) not in there]
 
 
 def read_study_rows(path: Path) -> list[Row]:
@@ -140,12 +146,6 @@ def read_study_rows(path: Path) -> list[Row]:
     return rows
 
 
-def key_of(config: RunConfig) -> str:
-    """Digest of all settings but the seed."""
-    text = json.dumps(config.model_dump(mode="json", exclude={"seed"}), sort_keys=True)
-    return blake2b(text.encode(), digest_size=8).hexdigest()
-
-
 def rows_of(study: Study, arm: str, rows: Sequence[Row]) -> list[Row]:
     """Rows of one arm, one a seed, by seed.
 
@@ -157,7 +157,7 @@ def rows_of(study: Study, arm: str, rows: Sequence[Row]) -> list[Row]:
     budgets = {config.episodes, *(row["budget"] for row in rows if "budget" in row)}
     ends = {config.stop_on_success, False}
     configs = [study.changed(episodes=n, stop_on_success=end).config(arm, 0) for n in budgets for end in ends]
-    keys = {key_of(config) for config in configs}
+    keys = {config.key for config in configs}
     chosen = sorted(
         (row for row in rows if row["key"] in keys), key=lambda row: (row.get("budget", 0), row["episodes"])
     )
@@ -203,20 +203,30 @@ def _groups(restarts: _Group, workers: int, members: int) -> list[_Group]:
 
 
 def _run_here(
-    groups: list[_Group], _workers: int, device: str, energies: _Energies, on_episodes: Callable[[int], None]
+    groups: list[_Group],
+    _workers: int,
+    device: str,
+    energies: _Energies,
+    unfinished: UnfinishedSearches,
+    on_episodes: Callable[[int], None],
 ) -> Iterator[Row]:
     """Run groups in this process, one after another."""
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         for group in groups:
-            yield from _run_group(group, device, energies, on_episodes)
+            yield from _run_group(group, device, energies, unfinished, on_episodes)
     finally:
         torch.set_num_threads(threads)
 
 
 def _run_there(
-    groups: list[_Group], workers: int, device: str, energies: _Energies, on_episodes: Callable[[int], None]
+    groups: list[_Group],
+    workers: int,
+    device: str,
+    energies: _Energies,
+    unfinished: UnfinishedSearches,
+    on_episodes: Callable[[int], None],
 ) -> Iterator[Row]:
     """Run groups in processes of their own."""
     context = multiprocessing.get_context("spawn")
@@ -224,7 +234,9 @@ def _run_there(
     manager.start(end_with_parent)
     with manager, ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         queue = manager.Queue()
-        running: set[Future[None]] = {pool.submit(_report_group, group, device, energies, queue) for group in groups}
+        running: set[Future[None]] = {
+            pool.submit(_report_group, group, device, energies, unfinished, queue) for group in groups
+        }
         try:
             while running or not queue.empty():
                 done, running = wait(running, timeout=0, return_when=FIRST_COMPLETED)
@@ -243,19 +255,34 @@ def _run_there(
                 process.terminate()
 
 
-def _report_group(group: _Group, device: str, energies: _Energies, queue: Any) -> None:
+def _report_group(group: _Group, device: str, energies: _Energies, unfinished: UnfinishedSearches, queue: Any) -> None:
     """Run an ensemble in a process of its own and hand over its rows, and how many episodes ended."""
     torch.set_num_threads(1)
-    for row in _run_group(group, device, energies, queue.put):
+    for row in _run_group(group, device, energies, unfinished, queue.put):
         queue.put(row)
 
 
-def _run_group(group: _Group, device: str, energies: _Energies, on_episodes: Callable[[int], None]) -> Iterator[Row]:
-    """Run an ensemble."""
+def _run_group(
+    group: _Group,
+    device: str,
+    energies: _Energies,
+    unfinished: UnfinishedSearches,
+    on_episodes: Callable[[int], None],
+) -> Iterator[Row]:
+    """Run an ensemble; what of it was run before goes on."""
+    configs = [config for _, config in group]
     with energies() as executor:
-        ensemble = Ensemble([config for _, config in group], device, executor=executor)
-        exact = _best_on_grid(group[0][1], executor) + EXACT_WINDOW
-        for result in ensemble.run(on_episodes):
+        states = unfinished.read(configs)
+        ensemble = Ensemble(configs, device, executor=executor, states=states)
+        on_episodes(sum(episodes_of(state) for state in states.values()))
+        exact = _best_on_grid(configs[0], executor) + EXACT_WINDOW
+
+        def on_round(n_episodes: int) -> None:
+            """Keep, from time to time, what would be lost."""
+            unfinished.write_if_due(configs, ensemble.states)
+            on_episodes(n_episodes)
+
+        for result in ensemble.run(on_round):
             yield _row(group[result.index][0], result, exact)
 
 
@@ -272,7 +299,7 @@ def _row(arm: str, result: MemberResult, exact: float) -> Row:
     at = np.flatnonzero(result.energies <= exact)
     row = {
         "arm": arm,
-        "key": key_of(result.config),
+        "key": result.config.key,
         "seed": result.config.seed,
         "budget": result.config.episodes,
         "episodes": result.episodes,

@@ -12,9 +12,9 @@ import pytest
 from asla_agents import equations, tensorboard
 from asla_agents.asla import ASLA
 from asla_agents.config import RunConfig
-from asla_agents.ensemble import MemberResult
 from asla_agents.exploration import Exploration
 from asla_agents.imagination import ImaginationSettings
+from asla_agents.member import MemberResult
 from asla_agents.q_map import QMapNetwork
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import REPRESENTATIONS

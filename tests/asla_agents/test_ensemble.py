@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from asla_agents.checkpoint import read_checkpoint, write_checkpoint
 from asla_agents.config import RunConfig
-from asla_agents.ensemble import Ensemble, MemberResult
+from asla_agents.ensemble import Ensemble
 from asla_agents.exploration import Exploration
+from asla_agents.member import MemberResult
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.training import make_env, make_model
@@ -232,3 +234,38 @@ def test_wrong_settings_of_the_search_that_comes_first_are_refused():
 def test_members_must_share_the_search_that_comes_first():
     with pytest.raises(ValueError, match=r"`configs` have the `pretrained` .* but must share one"):
         Ensemble([make_config(), make_config(pretrained=BEFORE)])
+
+
+# Members whose state was kept
+
+
+@pytest.mark.parametrize(("representation", "imagination"), [("agr", False), ("displaced", False), ("gaussian", True)])
+def test_kept_and_made_again_members_go_on_as_if_they_had_never_stopped(representation, imagination, tmp_path):
+    configs = [
+        make_config(representation=representation, imagination=imagination, seed=seed, episodes=12)
+        for seed in (0, 1, 2)
+    ]
+    whole, first = Ensemble(configs), Ensemble(configs)
+    for _ in range(8):  # with patience 1, past a fresh start
+        first.round()
+    for i, state in first.states().items():
+        write_checkpoint(tmp_path / f"{i}.zip", state)
+    states = {i: read_checkpoint(tmp_path / f"{i}.zip") for i in range(3)}
+    again = sorted(Ensemble(configs, states=states).run(), key=lambda result: result.index)
+    for expected, result in zip(sorted(whole.run(), key=lambda result: result.index), again, strict=True):
+        np.testing.assert_array_equal(result.energies, expected.energies)
+        assert (result.found_at, result.learned) == (expected.found_at, expected.learned)
+        for name, values in expected.best.weights.items():
+            torch.testing.assert_close(result.best.weights[name], values, rtol=0, atol=0)
+
+
+def test_the_search_that_comes_first_is_not_run_again_for_members_that_go_on():
+    configs = [make_config(seed=seed, pretrained=BEFORE, episodes=6) for seed in (0, 1)]
+    first = Ensemble(configs)
+    for _ in range(4):
+        first.round()
+    states = first.states()
+    for expected, result in zip(
+        results(configs), results(configs, states={0: states[0]}), strict=True
+    ):  # the other one begins anew
+        np.testing.assert_allclose(result.energies, expected.energies, rtol=0, atol=1e-9)

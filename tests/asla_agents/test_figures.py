@@ -18,7 +18,6 @@ from asla_agents.figures.agreement import mean_episodes, verdicts
 from asla_agents.figures.curves import n50_text
 from asla_agents.figures.draw import DRAWINGS
 from asla_agents.jobs import job_of
-from asla_agents.study import key_of
 from asla_agents.success import Interval
 from asla_agents.training import search
 
@@ -41,7 +40,7 @@ def made_up_rows(name, evaluator=None, found=(100, 300, None), **more):
         config = study.config(arm, 0)
         learned = {"coefficients": [[0.1 * (i == 3) - 0.01 for i in range(9)]], "width_over_spacing": [1.0 + shift]}
         for seed, at in enumerate(found):
-            row = {"arm": arm, "key": key_of(config), "seed": seed, "budget": config.episodes, "found_at": at}
+            row = {"arm": arm, "key": config.key, "seed": seed, "budget": config.episodes, "found_at": at}
             rows.append(row | {"episodes": at or config.episodes, "learned": learned} | more)
     return rows
 
@@ -384,7 +383,7 @@ def study_file(tmp_path, n_arms):
     path.write_text(json.dumps(spec))
     rows = []
     for i, arm in enumerate(spec["arms"]):
-        key = key_of(RunConfig(**spec["settings"], **spec["arms"][arm]))
+        key = RunConfig(**spec["settings"], **spec["arms"][arm]).key
         for seed in range(20):
             at = 50 + 10 * seed + 40 * i
             ends = {"found_at": at, "episodes": at} if at <= 400 else {"found_at": None, "episodes": 400}

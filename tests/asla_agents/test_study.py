@@ -14,12 +14,13 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from asla_agents import cli
+from asla_agents import cli, unfinished
 from asla_agents import study as study_module
 from asla_agents.callbacks import read_rows
+from asla_agents.checkpoint import CheckpointError
 from asla_agents.config import RunConfig
-from asla_agents.ensemble import MemberResult
-from asla_agents.study import Study, curve_data, key_of, rows_of, run_study
+from asla_agents.member import MemberResult
+from asla_agents.study import Study, curve_data, rows_of, run_study
 
 SETTINGS = {
     "env_id": "ASLA-GrapheneMini-v0",
@@ -168,9 +169,39 @@ def has_ended(group: int) -> bool:
     return False
 
 
+def test_searches_without_a_row_go_on_where_they_were_last_kept(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(unfinished, "_EVERY_S", 0.0)
+    path, ended = tmp_path / "rows.jsonl", []
+
+    def stop(n_episodes):
+        ended.append(n_episodes)
+        if sum(ended) >= 3 * 7:  # seven of twelve rounds of "wide", which goes first
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(run_study(STUDY, path, restarts=3, on_episodes=stop))
+    kept = sorted((tmp_path / "rows.jsonl.unfinished").iterdir())
+    assert [file.name for file in kept] == [f"{STUDY.config('wide', i).key}-{i}.zip" for i in range(3)]
+    ended.clear()
+    list(run_study(STUDY, path, restarts=3, workers=2, on_episodes=ended.append))
+    assert sum(ended) == 3 * 12 + 3 * 4
+    assert max(ended) >= 7  # those from before the interrupt, at once
+    assert in_order(read_rows(path)) == whole
+    assert not kept[0].parent.exists()
+
+
+def test_a_damaged_file_of_an_unfinished_search_is_named(tmp_path):
+    name = f"{STUDY.config('wide', 1).key}-1.zip"
+    directory = tmp_path / "rows.jsonl.unfinished"
+    directory.mkdir()
+    (directory / name).write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=name):
+        list(run_study(STUDY, tmp_path / "rows.jsonl", restarts=2))
+
+
 def test_the_key_is_that_of_the_settings_without_the_seed():
-    assert key_of(STUDY.config("wide", 0)) == key_of(STUDY.config("wide", 1))
-    assert key_of(STUDY.config("wide", 0)) != key_of(STUDY.config("one-hot", 0))
+    assert STUDY.config("wide", 0).key == STUDY.config("wide", 1).key
+    assert STUDY.config("wide", 0).key != STUDY.config("one-hot", 0).key
 
 
 def test_rows_of_other_settings_are_left_alone(whole):
@@ -181,7 +212,7 @@ def test_rows_of_other_settings_are_left_alone(whole):
 
 def test_restarts_that_were_allowed_other_numbers_of_episodes_count_too_the_longest_of_a_seed(whole):
     longer = STUDY.changed(episodes=20)
-    key = key_of(longer.config("wide", 1))
+    key = longer.config("wide", 1).key
     more = [
         row | {"key": key, "budget": 20, "episodes": 20} for row in whole if row["arm"] == "wide" and row["seed"] < 2
     ]
@@ -195,8 +226,8 @@ def test_restarts_that_were_allowed_other_numbers_of_episodes_count_too_the_long
 def test_restarts_that_went_on_after_a_success_count_too_and_come_first():
     stopping = Study(settings={**SETTINGS, "stop_on_success": True})
     row = {"arm": "default", "seed": 0, "budget": 4, "found_at": 2}
-    stopped = row | {"key": key_of(stopping.config("default", 0)), "episodes": 2, "exact_at": None}
-    went_on = row | {"key": key_of(stopping.changed(stop_on_success=False).config("default", 0)), "episodes": 4}
+    stopped = row | {"key": stopping.config("default", 0).key, "episodes": 2, "exact_at": None}
+    went_on = row | {"key": stopping.changed(stop_on_success=False).config("default", 0).key, "episodes": 4}
     went_on |= {"exact_at": 3}
     for rows in ([stopped, went_on], [went_on, stopped]):
         assert rows_of(stopping, "default", rows) == [went_on]
