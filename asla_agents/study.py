@@ -279,7 +279,7 @@ def _run_group(
 
         def on_round(n_episodes: int) -> None:
             """Keep, from time to time, what would be lost."""
-            unfinished.write_if_due(configs, ensemble.states)
+            unfinished.write_if_due(group, ensemble.states)
             on_episodes(n_episodes)
 
         for result in ensemble.run(on_round):

@@ -1,14 +1,30 @@
 """Searches of a study that have no row yet, kept in files so that an interruption costs them little."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from asla_agents.checkpoint import State, read_checkpoint, write_checkpoint
 from asla_agents.config import RunConfig
 
 _EVERY_S = 120.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an unfinished search had come when it was kept."""
+
+    arm: str
+    """Name of its settings."""
+    key: str
+    """Digest of its settings but the seed."""
+    episodes: int
+    """Episodes that ended."""
+    lowest: float
+    """Lowest energy above the reference in eV, inf if there is none."""
 
 
 class UnfinishedSearches:
@@ -23,6 +39,7 @@ class UnfinishedSearches:
     def __init__(self, rows: Path) -> None:
         self._directory = rows.with_name(f"{rows.name}.unfinished")
         self._written_at = time.monotonic()
+        self._seen: dict[Path, tuple[int, Progress]] = {}  # time of the file, and what is in it
 
     def read(self, configs: Sequence[RunConfig]) -> dict[int, State]:
         """State, by its place among them, of each of some searches that was kept.
@@ -35,14 +52,34 @@ class UnfinishedSearches:
         paths = {i: self._path(config.key, config.seed) for i, config in enumerate(configs)}
         return {i: read_checkpoint(path) for i, path in paths.items() if path.exists()}
 
-    def write_if_due(self, configs: Sequence[RunConfig], states: Callable[[], Mapping[int, State]]) -> None:
-        """Keep what `Ensemble.states` gives, if it is two minutes since that was done."""
+    def write_if_due(self, group: Sequence[tuple[str, RunConfig]], states: Callable[[], Mapping[int, State]]) -> None:
+        """Keep searches of which arms and settings are given, if it is two minutes since that was done.
+
+        Parameters
+        ----------
+        group
+            Arm and settings of each.
+        states
+            Called for the states of the unfinished ones, by their places in `group`; see `Ensemble.states`.
+        """
         if time.monotonic() - self._written_at < _EVERY_S:
             return
         self._directory.mkdir(parents=True, exist_ok=True)
-        for i, state in states().items():
-            write_checkpoint(self._path(configs[i].key, configs[i].seed), state)
+        for i, (plain, tensors) in states().items():
+            arm, config = group[i]
+            told = {"arm": arm, "key": config.key}
+            write_checkpoint(self._path(config.key, config.seed), State(told | plain, tensors))
         self._written_at = time.monotonic()
+
+    def progress(self) -> list[Progress]:
+        """How far each search had come, for a second process that watches; by name of the file."""
+        paths = sorted(self._directory.glob("*.zip"))
+        for path in paths:
+            with suppress(FileNotFoundError):  # it has a row now
+                changed = path.stat().st_mtime_ns
+                if self._seen.get(path, (None,))[0] != changed:
+                    self._seen[path] = changed, _progress_of(read_checkpoint(path))
+        return [self._seen[path][1] for path in paths if path in self._seen]
 
     def remove(self, key: str, seed: int) -> None:
         """Forget a search that has a row."""
@@ -60,3 +97,10 @@ class UnfinishedSearches:
 def episodes_of(state: State) -> int:
     """Episodes that a search had ended."""
     return len(state.plain["energies"])
+
+
+def _progress_of(state: State) -> Progress:
+    """What a watcher is told."""
+    energies = [energy for energy in state.plain["energies"] if energy is not None]
+    lowest = min(energies, default=math.inf)
+    return Progress(state.plain["arm"], state.plain["key"], episodes_of(state), lowest)

@@ -13,6 +13,7 @@ from rich.table import Table
 from asla_agents.callbacks import read_rows
 from asla_agents.study import Row, curve_data
 from asla_agents.success import median_episode
+from asla_agents.unfinished import Progress, UnfinishedSearches
 from asla_agents.watch import check_wait
 
 _NEEDED = ("arm", "key", "seed", "episodes", "found_at")
@@ -34,28 +35,52 @@ def watch_study(path: Path, console: Console, once: bool = False, every_s: float
         If a line is no row of a study, or `every_s` is not positive.
     """
     check_wait(every_s)
+    unfinished = UnfinishedSearches(path)
     if once or not console.is_terminal:
-        console.print(study_view(_rows(path)))
+        console.print(study_view(_rows(path), unfinished.progress()))
         return
-    with suppress(KeyboardInterrupt), Live(study_view(_rows(path)), console=console, auto_refresh=False) as live:
+    with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while True:
+            live.update(study_view(_rows(path), unfinished.progress()), refresh=True)
             time.sleep(every_s)
-            live.update(study_view(_rows(path)), refresh=True)
 
 
-def study_view(rows: Sequence[Row]) -> Table:
-    """A line for each arm: restarts that ended, successes, episodes until half know the structure, lowest energy."""
-    table = Table("arm", "restarts", "found", "half know it by episode", "lowest above the reference (eV)")
-    for arm, key in dict.fromkeys((row["arm"], row["key"]) for row in rows):
+def study_view(rows: Sequence[Row], unfinished: Sequence[Progress] = ()) -> Table:
+    """A line for each arm: restarts that ended and those that go on, successes, n50, lowest energy.
+
+    Parameters
+    ----------
+    rows
+        Of restarts that ended.
+    unfinished
+        How far the others had come when they were last kept.
+    """
+    table = Table("arm", "ended", "going on", "found", "half know it by episode", "lowest above the reference (eV)")
+    arms = [(row["arm"], row["key"]) for row in rows] + [(search.arm, search.key) for search in unfinished]
+    for arm, key in dict.fromkeys(arms):
         own = [row for row in rows if (row["arm"], row["key"]) == (arm, key)]
+        others = [search for search in unfinished if (search.arm, search.key) == (arm, key)]
         found_at, episodes = curve_data(own)
-        median = median_episode(found_at, episodes)
-        half = f"{median:g}" if np.isfinite(median) else f"not within {max(episodes)}"
-        energies = [row["best_above_reference"] for row in own if row.get("best_above_reference") is not None]
-        lowest = f"{min(energies):.3f}" if energies else "-"
         n_found = int(np.isfinite(found_at).sum())
-        table.add_row(arm, f"{len(own)}", f"{n_found}", half, lowest)
+        energies = [row["best_above_reference"] for row in own if row.get("best_above_reference") is not None]
+        lowest = min([*energies, *(search.lowest for search in others)], default=np.inf)
+        table.add_row(
+            arm,
+            f"{len(own)}",
+            f"{len(others)}, at episode {max(search.episodes for search in others)}" if others else "0",
+            f"{n_found}",
+            _half(found_at, episodes),
+            f"{lowest:.3f}" if np.isfinite(lowest) else "-",
+        )
     return table
+
+
+def _half(found_at: Sequence[float], episodes: Sequence[int]) -> str:
+    """By which episode half of the restarts that ended know the structure."""
+    if not episodes:
+        return "-"
+    median = median_episode(found_at, episodes)
+    return f"{median:g}" if np.isfinite(median) else f"not within {max(episodes)}"
 
 
 def _rows(path: Path) -> list[Row]:

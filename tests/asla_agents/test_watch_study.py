@@ -7,6 +7,8 @@ import pytest
 from rich.console import Console
 
 from asla_agents import watch_study as watching
+from asla_agents.checkpoint import State, write_checkpoint
+from asla_agents.unfinished import UnfinishedSearches
 from asla_agents.watch_study import watch_study
 
 
@@ -34,8 +36,8 @@ def test_each_arm_has_a_line_with_what_its_restarts_found(tmp_path):
     console = console_of()
     watch_study(write(tmp_path / "rows.jsonl", *rows), console)
     text = console.file.getvalue()
-    assert cells(text, "one-hot") == ["one-hot", "2", "0", "not within 100", "5.000"]
-    assert cells(text, "agr") == ["agr", "3", "2", "40", "5.000"]
+    assert cells(text, "one-hot") == ["one-hot", "2", "0", "0", "not within 100", "5.000"]
+    assert cells(text, "agr") == ["agr", "3", "0", "2", "40", "5.000"]
 
 
 def test_the_same_arm_with_other_settings_has_a_line_of_its_own(tmp_path):
@@ -43,6 +45,36 @@ def test_the_same_arm_with_other_settings_has_a_line_of_its_own(tmp_path):
     watch_study(write(tmp_path / "rows.jsonl", row_of(0), row_of(0, key="longer", best_above_reference=None)), console)
     assert console.file.getvalue().count("one-hot") == 2
     assert "│ -" in console.file.getvalue()
+
+
+def keep(path, seed, arm, energies):
+    """Write the file of an unfinished search as a study does."""
+    directory = path.with_name(f"{path.name}.unfinished")
+    directory.mkdir(exist_ok=True)
+    plain = {"arm": arm, "key": f"key of {arm}", "energies": energies}
+    write_checkpoint(directory / f"{arm}-{seed}.zip", State(plain, {}))
+
+
+def test_searches_without_a_row_are_shown_as_they_were_last_kept(tmp_path):
+    path, console = write(tmp_path / "rows.jsonl", row_of(0)), console_of()
+    keep(path, 1, "one-hot", [30.0, 4.0])
+    keep(path, 2, "one-hot", [9.0, None, 7.0])
+    keep(path, 0, "agr", [None])
+    watch_study(path, console)
+    text = console.file.getvalue()
+    assert cells(text, "one-hot") == ["one-hot", "1", "2, at episode 3", "0", "not within 100", "4.000"]
+    assert cells(text, "agr") == ["agr", "0", "1, at episode 1", "0", "-", "-"]
+
+
+def test_what_was_kept_is_read_again_when_it_changes(tmp_path):
+    path = write(tmp_path / "rows.jsonl", row_of(0))
+    unfinished = UnfinishedSearches(path)
+    keep(path, 1, "agr", [30.0])
+    assert [search.lowest for search in unfinished.progress()] == [30.0]
+    keep(path, 1, "agr", [30.0, 4.0])
+    assert [(search.lowest, search.episodes) for search in unfinished.progress()] == [(4.0, 2)]
+    unfinished.remove("agr", 1)
+    assert unfinished.progress() == []
 
 
 def test_rows_are_shown_as_they_come_until_an_interrupt(tmp_path, monkeypatch):
