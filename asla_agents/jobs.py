@@ -31,8 +31,8 @@ class Job:
 
 
 def rows_path(name: str) -> Path:
-    """File in this directory of the rows of a figure; figures of one experiment share it."""
-    return Path(f"{EXPERIMENTS[name].name if name in EXPERIMENTS else name}.rows.jsonl")
+    """File in this directory of the rows of a figure; all figures of searches share one, as they share arms."""
+    return Path("figures.rows.jsonl" if name in EXPERIMENTS else f"{name}.rows.jsonl")
 
 
 def job_of(

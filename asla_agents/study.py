@@ -97,37 +97,44 @@ def run_study(
     Raises
     ------
     ValueError
-        If a number is not at least 1, `energy_workers` not at least 0, or settings are wrong.
+        If a number is not at least 1, `energy_workers` not at least 0, or settings are wrong; or another process writes
+        the file.
     """
     for name, number in (("restarts", restarts), ("workers", workers), ("members", members)):
         if number < 1:
             raise ValueError(f"`{name}` is {number} but must be at least 1")
     if energy_workers < 0:
         raise ValueError(f"`energy_workers` is {energy_workers} but must be at least 0")
-    groups = _groups(missing_restarts(study, path, restarts), workers, members)
-    if not groups:
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    _mend(path)
-    with path.open("a", encoding="utf-8") as file:
-        limits = Limits().shared_by(workers * energy_workers) if energy_workers else None
-        energies = partial(energy_executor, energy_workers, limits, dask)
-        unfinished = UnfinishedSearches(path)
-        run = _run_here if workers == 1 else _run_there
-        for row in run(groups, workers, device, energies, unfinished, on_episodes or (lambda _: None)):
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-            unfinished.remove(row["key"], row["seed"])
-            yield row
-    unfinished.remove_directory()
+    unfinished = UnfinishedSearches(path)
+    with unfinished.locked():
+        groups = _groups(missing_restarts(study, path, restarts), workers, members)
+        if not groups:
+            return
+        _mend(path)
+        with path.open("a", encoding="utf-8") as file:
+            limits = Limits().shared_by(workers * energy_workers) if energy_workers else None
+            energies = partial(energy_executor, energy_workers, limits, dask)
+            run = _run_here if workers == 1 else _run_there
+            for row in run(groups, workers, device, energies, unfinished, on_episodes or (lambda _: None)):
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+                unfinished.remove(row["key"], row["seed"])
+                yield row
 
 
 def missing_restarts(study: Study, path: Path, restarts: int) -> list[tuple[str, RunConfig]]:
-    """Arm and settings of each restart that has no row in a file yet."""
+    """Arm and settings of each restart that has no row in a file yet, nor one that went on after its success."""
     wanted = [(arm, study.config(arm, seed)) for seed in range(restarts) for arm in study.arms]
     there = {(row["key"], row["seed"]) for row in read_study_rows(path)}
-    return [(arm, config) for arm, config in wanted if (config.key, config.seed) not in there]
+
+    def is_there(config: RunConfig) -> bool:
+        """Whether such a row is there."""
+        keys = config.key, config.model_copy(update={"stop_on_success": False}).key
+        return any((key, config.seed) in there for key in keys)
+
+    return [(arm, config) for arm, config in wanted if not is_there(config)]
 
 
 def read_study_rows(path: Path) -> list[Row]:
@@ -274,7 +281,8 @@ def _run_group(
     with energies() as executor:
         states = unfinished.read(configs)
         ensemble = Ensemble(configs, device, executor=executor, states=states)
-        on_episodes(sum(episodes_of(state) for state in states.values()))
+        if states:
+            on_episodes(sum(episodes_of(state) for state in states.values()))
         exact = _best_on_grid(configs[0], executor) + EXACT_WINDOW
 
         def on_round(n_episodes: int) -> None:

@@ -2,10 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from asla_agents.checkpoint import State, read_checkpoint, write_checkpoint
 from asla_agents.config import RunConfig
@@ -28,7 +30,7 @@ class Progress:
 
 
 class UnfinishedSearches:
-    """The directory ``<rows>.unfinished``, a checkpoint for each search, which is gone when all have a row.
+    """The directory ``<rows>.unfinished`` with a checkpoint for each search; it is gone when all have a row.
 
     Parameters
     ----------
@@ -37,9 +39,32 @@ class UnfinishedSearches:
     """
 
     def __init__(self, rows: Path) -> None:
-        self._directory = rows.with_name(f"{rows.name}.unfinished")
+        self._rows, self._directory = rows, rows.with_name(f"{rows.name}.unfinished")
         self._written_at = time.monotonic()
         self._seen: dict[Path, tuple[int, Progress]] = {}  # time of the file, and what is in it
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out; the lock ends with the process, however that ends.
+
+        Raises
+        ------
+        ValueError
+            If another process has it.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._directory / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ValueError(f"`rows` is {self._rows} but another process writes there: choose another file") from error
+        try:
+            yield
+        finally:
+            (self._directory / ".lock").unlink(missing_ok=True)
+            with suppress(OSError):  # there are unfinished searches
+                self._directory.rmdir()
+            lock.release()
 
     def read(self, configs: Sequence[RunConfig]) -> dict[int, State]:
         """State, by its place among them, of each of some searches that was kept.
@@ -64,7 +89,6 @@ class UnfinishedSearches:
         """
         if time.monotonic() - self._written_at < _EVERY_S:
             return
-        self._directory.mkdir(parents=True, exist_ok=True)
         for i, (plain, tensors) in states().items():
             arm, config = group[i]
             told = {"arm": arm, "key": config.key}
@@ -84,11 +108,6 @@ class UnfinishedSearches:
     def remove(self, key: str, seed: int) -> None:
         """Forget a search that has a row."""
         self._path(key, seed).unlink(missing_ok=True)
-
-    def remove_directory(self) -> None:
-        """Remove the directory, unless it holds searches of other settings; nothing may be running any more."""
-        with suppress(OSError):  # not empty, or not there
-            self._directory.rmdir()
 
     def _path(self, key: str, seed: int) -> Path:
         return self._directory / f"{key}-{seed}.zip"

@@ -24,7 +24,7 @@ class Experiment:
     """Success of a few ways to draw atoms, over many restarts."""
 
     name: str
-    """The figure, or the first of those that share it; its rows are in a file of this name."""
+    """The figure, or the first of those that share it."""
     claim: str
     """What the paper shows, or what is asked beyond it."""
     study: Study

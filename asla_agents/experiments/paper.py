@@ -9,7 +9,6 @@ from asla_agents.experiments.experiment import AGR, GRAIN_BOUNDARY, GRAPHENE, NA
 from asla_agents.study import Study
 
 WIDTHS_OVER_SPACING = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5)
-BETAS = (0.0, 0.01, 0.1)
 _BEST = gaussian(1.25)
 _CHANNELS = ((1.5, 0.0, 0), (1.0, 1.4, 0), (1.0, 1.4, 1), (1.0, 1.4, 2), (1.0, 1.4, 3))
 
@@ -29,11 +28,6 @@ def _angular() -> dict[str, dict[str, Any]]:
         kwargs = {"channels": [list(channel) for channel in _CHANNELS[:n]]}
         arms[f"{n} channels, m ≤ {n - 2}"] = {"representation": "angular", "representation_kwargs": kwargs}
     return {**arms, "AGR": AGR}
-
-
-def _biases() -> dict[str, dict[str, Any]]:
-    """Arms of Fig. 4."""
-    return {f"bias {bias:+g}" if bias else "no bias": gaussian(1.25, bias=bias) for bias in (-0.1, 0.0, 0.1)}
 
 
 def _displaced() -> dict[str, dict[str, Any]]:
@@ -69,7 +63,10 @@ _FIGURES = [
     Experiment(
         "fig4",
         "A bias of -0.1 brings n50 from about 500 to 400, one of +0.1 to 700.",
-        Study(settings=GRAPHENE, arms=_biases()),
+        Study(
+            settings=GRAPHENE,
+            arms={"bias -0.1": gaussian(1.25, bias=-0.1), "no bias": _BEST, "bias +0.1": gaussian(1.25, bias=0.1)},
+        ),
         restarts=50,
         paper_n50={"bias -0.1": 400, "no bias": 500, "bias +0.1": 700},
         earlier=[("bias -0.1", "no bias"), ("no bias", "bias +0.1")],
@@ -90,7 +87,9 @@ _FIGURES = [
         Study(
             settings={**GRAPHENE, "episodes": 1000, "stop_on_success": False},
             arms={
-                f"β₁ = {beta:g}": {"representation": "agr", "representation_kwargs": {"beta_1": beta}} for beta in BETAS
+                "β₁ = 0": AGR,
+                "β₁ = 0.01": {**AGR, "representation_kwargs": {"beta_1": 0.01}},
+                "β₁ = 0.1": {**AGR, "representation_kwargs": {"beta_1": 0.1}},
             },
         ),
         restarts=50,

@@ -37,7 +37,7 @@ def with_kernels(experiment: Experiment, study: Study, rows: Sequence[Row]) -> F
     r_over_spacing = torch.linspace(-6, 6, 241)
     for arm, colour in zip(study.arms, COLOURS, strict=False):
         kwargs = study.config(arm, 0).representation_kwargs
-        kernel = equations.gaussian(r_over_spacing, kwargs["width_over_spacing"]) + kwargs["bias"]
+        kernel = equations.gaussian(r_over_spacing, kwargs["width_over_spacing"]) + kwargs.get("bias", 0.0)
         above.plot(r_over_spacing, kernel, color=colour)
     above.axhline(0, color=GREY, linewidth=0.6)
     above.set(xlabel="r / Δ", ylabel="kernel + bias")

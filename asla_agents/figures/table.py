@@ -21,12 +21,13 @@ _ARM_OF = {"fig6c": 0, "fig6d": 1, "fig6e": 2}  # whose coefficients a figure sh
 
 
 def markdown(directory: Path) -> str:
-    """Make the table from files of rows that are named after the experiments, such as ``fig2a.jsonl``.
+    """Make the table from files of rows.
 
     Parameters
     ----------
     directory
-        Where the files are; experiments whose file is not there have no rows.
+        Where ``figures.jsonl``, the rows of searches, and those of measurements such as ``fig3.jsonl`` are; without its
+        file a figure has no rows.
     """
     lines = ["| figure | commands | the paper, or the question | ours |", "|---|---|---|---|"]
     for name in NAMES:
@@ -54,7 +55,7 @@ def _ours(name: str, directory: Path) -> str:
     if name in _MEASURED:
         return "<br>".join(_MEASURED[name](read_rows(directory / f"{name}.jsonl"))) or NO_ROWS
     experiment = EXPERIMENTS[name]
-    rows, lines = read_rows(directory / f"{experiment.name}.jsonl"), []
+    rows, lines = read_rows(directory / "figures.jsonl"), []
     for evaluator in calculators.names():
         study = experiment.study.changed(evaluator=evaluator)
         arms = list(study.arms)[_ARM_OF[name] :][:1] if name in _ARM_OF else list(study.arms)

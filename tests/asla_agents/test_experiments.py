@@ -1,18 +1,16 @@
 """What is run for each figure: every arm can be made and trained, and says what it has learned."""
 
-import json
-from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 
-from asla_agents import study as study_module
 from asla_agents.callbacks import read_rows
 from asla_agents.experiments import EXPERIMENTS, changed, changes, generalisation, phases
 from asla_agents.jobs import job_of
-from asla_agents.study import missing_restarts, rows_of
+from asla_agents.study import rows_of, run_study
 from asla_env.problems import graphene
 
 DISTINCT = {experiment.name: experiment for experiment in EXPERIMENTS.values()}
@@ -24,11 +22,10 @@ def smoke_rows(name):
     """Study of a figure's smoke run and its rows, of one restart, in this process."""
     experiment = EXPERIMENTS[name]
     study = changed(experiment.study, evaluator=CHEAP[experiment.name], smoke=True)
-    restarts = missing_restarts(study, Path("no-such-file"), restarts=1)
-    rows = []
-    for group in study_module._groups(restarts, workers=1, members=32):
-        rows += study_module._run_group(group, "cpu", nullcontext, lambda _: None)
-    return study, [json.loads(json.dumps(row)) for row in rows]
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "rows.jsonl"
+        list(run_study(study, path, restarts=1))
+        return study, read_rows(path)
 
 
 @pytest.mark.parametrize("name", DISTINCT)

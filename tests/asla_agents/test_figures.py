@@ -74,7 +74,11 @@ def test_every_figure_can_be_drawn_and_leaves_the_settings_of_matplotlib_alone(n
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in DRAWINGS])
 def test_without_rows_of_its_own_a_figure_says_what_to_run(name):
-    others = [] if name in MEASUREMENTS else made_up_rows("species-widths" if name == "fig4" else "fig4")
+    others = (
+        []
+        if name in MEASUREMENTS
+        else made_up_rows("trainable-width" if name == "species-widths" else "species-widths")
+    )
     with pytest.raises(ValueError, match=f"`rows` holds none of .*: run `asla study {name[:4]}"):
         figure(name, others)
 
@@ -183,9 +187,10 @@ def test_the_table_has_a_line_for_each_figure_and_says_what_has_no_rows(tmp_path
 
 
 def test_the_table_gives_ours_beside_the_paper(tmp_path):
+    rows = []
     for name in ("fig2a", "fig6b", "trainable-width"):
-        rows = made_up_rows(name) + made_up_rows(name, "xwch", found=(7, 8, 9))
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        rows += made_up_rows(name) + made_up_rows(name, "xwch", found=(7, 8, 9))
+    (tmp_path / "figures.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     times = [made_up_times("one-hot", 0), made_up_times("one-hot", 1), made_up_times("one-hot", 0, "gfn1-xtb")]
     (tmp_path / "table1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in times))
     lines = {line.split(" | ")[0][2:]: line for line in markdown(tmp_path).splitlines()}
@@ -198,8 +203,8 @@ def test_the_table_gives_ours_beside_the_paper(tmp_path):
 
 def test_the_table_tells_how_often_the_best_structure_on_the_grid_was_found(tmp_path):
     def line(*rows):
-        (tmp_path / "fig2a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        (text,) = re.findall(r"gfn1-xtb, one-hot: (.*?)<br>", markdown(tmp_path))
+        (tmp_path / "figures.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (text,) = re.findall(r"\| fig2a .*?gfn1-xtb, one-hot: (.*?)<br>", markdown(tmp_path))
         return text
 
     stopped = [row | {"exact_at": row["found_at"]} for row in made_up_rows("fig2a")]
@@ -256,7 +261,7 @@ def test_the_mean_until_success_counts_the_end_for_those_without_one():
 
 def test_the_table_says_what_agrees_with_the_paper(tmp_path):
     rows = rows_of_two_arms("fig7", (range(4400, 4420), range(2200, 2220)))
-    (tmp_path / "fig7.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "figures.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert "<br>xwch, AGR before one-hot: as in the paper (p = " in markdown(tmp_path)
 
 
@@ -281,10 +286,10 @@ def test_a_figure_is_run_and_drawn_by_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     study = run("study", "fig6c", "--smoke", "--evaluator", "xwch", "--restarts", 1)
     assert study.exit_code == 0, study.stderr
-    assert len(read_rows(tmp_path / "fig6b.rows.jsonl")) == 3
+    assert len(read_rows(tmp_path / "figures.rows.jsonl")) == 3
     again = run("study", "fig6c", "--smoke", "--evaluator", "xwch", "--restarts", 1, "--to-the-end")
     assert again.exit_code == 0, again.stderr
-    assert len(read_rows(tmp_path / "fig6b.rows.jsonl")) == 3
+    assert len(read_rows(tmp_path / "figures.rows.jsonl")) == 3
     assert run("plot", "fig6c", "--smoke", "--evaluator", "xwch", "--out", "c.pdf").exit_code == 0
     assert (tmp_path / "c.pdf").read_bytes().startswith(b"%PDF")
     assert "run `asla study fig6b`" in run("plot", "fig6c").stderr

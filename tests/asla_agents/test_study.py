@@ -20,7 +20,7 @@ from asla_agents.callbacks import read_rows
 from asla_agents.checkpoint import CheckpointError
 from asla_agents.config import RunConfig
 from asla_agents.member import MemberResult
-from asla_agents.study import Study, curve_data, rows_of, run_study
+from asla_agents.study import Study, curve_data, missing_restarts, rows_of, run_study
 
 SETTINGS = {
     "env_id": "ASLA-GrapheneMini-v0",
@@ -188,6 +188,24 @@ def test_searches_without_a_row_go_on_where_they_were_last_kept(whole, tmp_path,
     assert max(ended) >= 7  # those from before the interrupt, at once
     assert in_order(read_rows(path)) == whole
     assert not kept[0].parent.exists()
+
+
+def test_a_second_process_does_not_write_to_the_same_rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    first = run_study(STUDY, path, restarts=1)
+    next(first)
+    with pytest.raises(ValueError, match=r"`rows` is .*rows.jsonl but another process writes there"):
+        list(run_study(STUDY, path, restarts=1))
+    first.close()
+    assert len(list(run_study(STUDY, path, restarts=1))) == 1
+
+
+def test_a_restart_that_went_on_after_its_success_is_not_run_again(tmp_path):
+    path, to_the_end = tmp_path / "rows.jsonl", Study(settings=SETTINGS)
+    stopping = to_the_end.changed(stop_on_success=True)
+    list(run_study(to_the_end, path, restarts=1))
+    assert missing_restarts(stopping, path, 1) == []
+    assert len(missing_restarts(stopping, path, 2)) == 1
 
 
 def test_a_damaged_file_of_an_unfinished_search_is_named(tmp_path):
