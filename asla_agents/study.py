@@ -108,6 +108,8 @@ def run_study(
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = UnfinishedSearches(path)
     with unfinished.locked():
+        for row in read_study_rows(path):
+            unfinished.remove(row["key"], row["seed"])  # left by a process that was killed just then
         groups = _groups(missing_restarts(study, path, restarts), workers, members)
         if not groups:
             return

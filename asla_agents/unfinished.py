@@ -100,8 +100,8 @@ class UnfinishedSearches:
         paths = sorted(self._directory.glob("*.zip"))
         for path in paths:
             with suppress(FileNotFoundError):  # it has a row now
-                changed = path.stat().st_mtime_ns
-                if self._seen.get(path, (None,))[0] != changed:
+                changed, known = path.stat().st_mtime_ns, self._seen.get(path)
+                if known is None or known[0] != changed:
                     self._seen[path] = changed, _progress_of(read_checkpoint(path))
         return [self._seen[path][1] for path in paths if path in self._seen]
 

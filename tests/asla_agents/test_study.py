@@ -208,6 +208,15 @@ def test_a_restart_that_went_on_after_its_success_is_not_run_again(tmp_path):
     assert len(missing_restarts(stopping, path, 2)) == 1
 
 
+def test_the_file_of_a_search_that_has_a_row_is_removed(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    (row,) = run_study(Study(settings=SETTINGS), path, restarts=1)
+    (tmp_path / "rows.jsonl.unfinished").mkdir()
+    (tmp_path / "rows.jsonl.unfinished" / f"{row['key']}-0.zip").touch()
+    assert list(run_study(Study(settings=SETTINGS), path, restarts=1)) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
 def test_a_damaged_file_of_an_unfinished_search_is_named(tmp_path):
     name = f"{STUDY.config('wide', 1).key}-1.zip"
     directory = tmp_path / "rows.jsonl.unfinished"
