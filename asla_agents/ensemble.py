@@ -73,9 +73,10 @@ class Ensemble:
         self.members_at_once = members_at_once or (1 if self.device.type == "cpu" else 64)
         env = make_env(configs[0], executor)
         self._members = [Member(i, config, env.twin(), self.device) for i, config in enumerate(configs)]
-        for index, state in (states or {}).items():
+        states = states or {}
+        for index, state in states.items():
             self._members[index].restore(state)
-        self._take_over([member for member in self._members if member.index not in (states or {})], executor)
+        self._take_over([member for member in self._members if member.index not in states], executor)
         self._stack = PolicyStack([member.policy for member in self._members])
         self._rounds = 0
 

@@ -12,6 +12,7 @@ from asla_agents.checkpoint import State
 from asla_agents.config import RunConfig
 from asla_agents.explorer import BestBuild, Explorer
 from asla_agents.imagination import Imagination
+from asla_agents.model_state import restore_search, tensors_of
 from asla_agents.planning import plan
 from asla_agents.q_map import QMapPolicy
 from asla_agents.randomness import torch_seeded
@@ -117,27 +118,14 @@ class Member:
     def state(self) -> State:
         """All that it is between two episodes, from which `restore` makes it again."""
         energies = [None if np.isinf(energy) else energy for energy in self._energies]
-        best = self.explorer.best
-        return State(
-            {"explorer": self.explorer.state(), "energies": energies, "found_at": self._found_at},
-            {
-                "policy": {name: values.clone() for name, values in self.policy.state_dict().items()},  # of a stack
-                "optimizer": self.policy.optimizer.state_dict(),
-                "best": best.weights if best else {},
-                "imagination": self._imagination.state() if self._imagination else {},
-            },
-        )
+        plain = {"explorer": self.explorer.state(), "energies": energies, "found_at": self._found_at}
+        return State(plain, tensors_of(self.policy, self.explorer, self._imagination))
 
     def restore(self, state: State) -> None:
         """Become what gave a `state`."""
-        plain, tensors = state
-        self.policy.load_state_dict(tensors["policy"])
-        self.policy.optimizer.load_state_dict(tensors["optimizer"])
-        self.explorer.restore(plain["explorer"], tensors["best"])
-        if self._imagination is not None:
-            self._imagination.restore(tensors["imagination"], self.env.problem, self.policy.features_extractor)
-        self._energies = [np.inf if energy is None else energy for energy in plain["energies"]]
-        self._found_at = plain["found_at"]
+        restore_search(self.policy, self.explorer, self._imagination, state)
+        self._energies = [np.inf if energy is None else energy for energy in state.plain["energies"]]
+        self._found_at = state.plain["found_at"]
 
     def result(self) -> MemberResult:
         """What this search found."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from asla_agents.checkpoint import CheckpointError, State
 from asla_agents.exploration import Exploration
-from asla_agents.imagination import ImaginationSettings
+from asla_agents.explorer import Explorer
+from asla_agents.imagination import Imagination, ImaginationSettings
 from asla_agents.network_settings import named, unnamed
 from asla_agents.q_map import QMapPolicy
 from asla_agents.replay import ReplaySettings
@@ -32,13 +33,17 @@ def state_of(model: ASLA) -> State:
         "counters": {"steps": model.num_timesteps, "episodes": model.episodes, "updates": model.updates},
         "explorer": model.explorer.state(),
     }
-    tensors = {
-        "policy": model.policy.state_dict(),
-        "optimizer": model.policy.optimizer.state_dict(),
-        "best": model.best.weights if model.best else {},
-        "imagination": model.imagination.state() if model.imagination else {},
+    return State(plain, tensors_of(model.q_map, model.explorer, model.imagination))
+
+
+def tensors_of(policy: QMapPolicy, explorer: Explorer, imagination: Imagination | None) -> dict[str, Any]:
+    """Weights and optimisers of a search."""
+    return {
+        "policy": {name: values.clone() for name, values in policy.state_dict().items()},  # it may share its memory
+        "optimizer": policy.optimizer.state_dict(),
+        "best": explorer.best.weights if explorer.best else {},
+        "imagination": imagination.state() if imagination else {},
     }
-    return State(plain, tensors)
 
 
 def settings_in(state: State, custom_objects: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -84,13 +89,18 @@ def restore(model: ASLA, state: State) -> None:
         raise CheckpointError(
             f"`env` has another {', '.join(names)} than the problem that the checkpoint was made with"
         )
-    tensors, counters = state.tensors, state.plain["counters"]
-    model.policy.load_state_dict(tensors["policy"])
-    model.policy.optimizer.load_state_dict(tensors["optimizer"])
-    model.explorer.restore(state.plain["explorer"], tensors["best"])
-    if model.imagination is not None:
-        model.imagination.restore(tensors["imagination"], model.problem, model.q_map.features_extractor)
-    model.set_counters(**counters)
+    restore_search(model.q_map, model.explorer, model.imagination, state)
+    model.set_counters(**state.plain["counters"])
+
+
+def restore_search(policy: QMapPolicy, explorer: Explorer, imagination: Imagination | None, state: State) -> None:
+    """Give network, explorer and imagination what `tensors_of` and `Explorer.state` said of those of a search."""
+    tensors = state.tensors
+    policy.load_state_dict(tensors["policy"])
+    policy.optimizer.load_state_dict(tensors["optimizer"])
+    explorer.restore(state.plain["explorer"], tensors["best"])
+    if imagination is not None:
+        imagination.restore(tensors["imagination"], explorer.problem, policy.features_extractor)
 
 
 def _settings_of(model: ASLA) -> dict[str, Any]:

@@ -36,6 +36,7 @@ EXACT_WINDOW = 0.01  # eV above the best structure known on the grid
 Row = dict[str, Any]
 _Group = list[tuple[str, RunConfig]]  # arm and settings of restarts
 _Energies = Callable[[], AbstractContextManager[Executor | None]]  # which makes what computes them
+_RunGroup = Callable[[_Group, Callable[[int], None]], Iterator[Row]]  # which is told of episodes as they end
 
 
 class Study(BaseModel):
@@ -117,8 +118,9 @@ def run_study(
         with path.open("a", encoding="utf-8") as file:
             limits = Limits().shared_by(workers * energy_workers) if energy_workers else None
             energies = partial(energy_executor, energy_workers, limits, dask)
+            run_group = partial(_run_group, device, energies, unfinished)
             run = _run_here if workers == 1 else _run_there
-            for row in run(groups, workers, device, energies, unfinished, on_episodes or (lambda _: None)):
+            for row in run(groups, workers, run_group, on_episodes or (lambda _: None)):
                 file.write(json.dumps(row) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -212,30 +214,20 @@ def _groups(restarts: _Group, workers: int, members: int) -> list[_Group]:
 
 
 def _run_here(
-    groups: list[_Group],
-    _workers: int,
-    device: str,
-    energies: _Energies,
-    unfinished: UnfinishedSearches,
-    on_episodes: Callable[[int], None],
+    groups: list[_Group], _workers: int, run_group: _RunGroup, on_episodes: Callable[[int], None]
 ) -> Iterator[Row]:
     """Run groups in this process, one after another."""
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         for group in groups:
-            yield from _run_group(group, device, energies, unfinished, on_episodes)
+            yield from run_group(group, on_episodes)
     finally:
         torch.set_num_threads(threads)
 
 
 def _run_there(
-    groups: list[_Group],
-    workers: int,
-    device: str,
-    energies: _Energies,
-    unfinished: UnfinishedSearches,
-    on_episodes: Callable[[int], None],
+    groups: list[_Group], workers: int, run_group: _RunGroup, on_episodes: Callable[[int], None]
 ) -> Iterator[Row]:
     """Run groups in processes of their own."""
     context = multiprocessing.get_context("spawn")
@@ -243,9 +235,7 @@ def _run_there(
     manager.start(end_with_parent)
     with manager, ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         queue = manager.Queue()
-        running: set[Future[None]] = {
-            pool.submit(_report_group, group, device, energies, unfinished, queue) for group in groups
-        }
+        running: set[Future[None]] = {pool.submit(_report_group, run_group, group, queue) for group in groups}
         try:
             while running or not queue.empty():
                 done, running = wait(running, timeout=0, return_when=FIRST_COMPLETED)
@@ -264,18 +254,18 @@ def _run_there(
                 process.terminate()
 
 
-def _report_group(group: _Group, device: str, energies: _Energies, unfinished: UnfinishedSearches, queue: Any) -> None:
+def _report_group(run_group: _RunGroup, group: _Group, queue: Any) -> None:
     """Run an ensemble in a process of its own and hand over its rows, and how many episodes ended."""
     torch.set_num_threads(1)
-    for row in _run_group(group, device, energies, unfinished, queue.put):
+    for row in run_group(group, queue.put):
         queue.put(row)
 
 
 def _run_group(
-    group: _Group,
     device: str,
     energies: _Energies,
     unfinished: UnfinishedSearches,
+    group: _Group,
     on_episodes: Callable[[int], None],
 ) -> Iterator[Row]:
     """Run an ensemble; what of it was run before goes on."""

@@ -259,13 +259,11 @@ def test_kept_and_made_again_members_go_on_as_if_they_had_never_stopped(represen
             torch.testing.assert_close(result.best.weights[name], values, rtol=0, atol=0)
 
 
-def test_the_search_that_comes_first_is_not_run_again_for_members_that_go_on():
+def test_members_that_go_on_keep_their_network_where_others_take_one_over():
     configs = [make_config(seed=seed, pretrained=BEFORE, episodes=6) for seed in (0, 1)]
     first = Ensemble(configs)
     for _ in range(4):
         first.round()
-    states = first.states()
-    for expected, result in zip(
-        results(configs), results(configs, states={0: states[0]}), strict=True
-    ):  # the other one begins anew
+    again = results(configs, states={0: first.states()[0]})  # the other one begins anew
+    for expected, result in zip(results(configs), again, strict=True):
         np.testing.assert_allclose(result.energies, expected.energies, rtol=0, atol=1e-9)

@@ -10,6 +10,7 @@ from scipy.stats import mannwhitneyu
 from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
 from asla_agents.experiments import EXPERIMENTS, generalisation, phases
+from asla_agents.representations import REPRESENTATIONS
 from asla_agents.success import n50, success_curve
 from asla_agents.training import make_env, make_model
 from asla_env import calculators, problems
@@ -20,6 +21,13 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 def settings_of(name, arm):
     return EXPERIMENTS[name].study.config(arm, 0)
+
+
+def drawn_with(name, arm, setting):
+    """A setting of the representation of an arm, which may be its default."""
+    config = settings_of(name, arm)
+    default = inspect.signature(REPRESENTATIONS[config.representation]).parameters[setting].default
+    return config.representation_kwargs.get(setting, default)
 
 
 # Section III, Fig. 2
@@ -82,7 +90,7 @@ def test_over_many_networks_gaussians_generalise_better_than_one_hot():
 def test_figure_4_has_fixed_biases_of_a_tenth_and_none():
     """'either a fixed negative (-0.1) or a fixed positive (+0.1) bias'."""
     arms = EXPERIMENTS["fig4"].study.arms
-    assert [settings_of("fig4", arm).representation_kwargs.get("bias", 0.0) for arm in arms] == [-0.1, 0.0, 0.1]
+    assert [drawn_with("fig4", arm, "bias") for arm in arms] == [-0.1, 0.0, 0.1]
 
 
 # Section V, Figs. 6 and 7
@@ -91,7 +99,7 @@ def test_figure_4_has_fixed_biases_of_a_tenth_and_none():
 def test_figure_6_has_three_weights_of_the_penalty_and_1000_episodes_of_every_restart():
     """Fig. 6: 'β₁ = 0, 0.01, and 0.1'; 'the expansion coefficients that were found after 1000 episodes'."""
     arms = EXPERIMENTS["fig6b"].study.arms
-    assert [settings_of("fig6b", arm).representation_kwargs.get("beta_1", 0.0) for arm in arms] == [0.0, 0.01, 0.1]
+    assert [drawn_with("fig6b", arm, "beta_1") for arm in arms] == [0.0, 0.01, 0.1]
     for arm in arms:
         assert settings_of("fig6b", arm).episodes == 1000
         assert not settings_of("fig6b", arm).stop_on_success
