@@ -107,9 +107,9 @@ def log_rank(found_at: ArrayLike, episodes: ArrayLike, other_found_at: ArrayLike
         As for `success_curve`.
     """
     groups = _censored(found_at, episodes), _censored(other_found_at, other_episodes)
-    if np.all(np.isnan([*np.ravel(found_at), *np.ravel(other_found_at)])):
-        return 1.0  # without a success nothing tells them apart
-    return float(stats.logrank(*groups).pvalue)
+    with np.errstate(invalid="ignore"):
+        p_value = float(stats.logrank(*groups).pvalue)
+    return 1.0 if np.isnan(p_value) else p_value  # no success came while both were running: nothing tells them apart
 
 
 def median_episode(found_at: ArrayLike, episodes: ArrayLike) -> float:

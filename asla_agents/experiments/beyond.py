@@ -56,6 +56,12 @@ _QUESTIONS = [
         ),
         restarts=20,
     ),
+    Experiment(
+        "imagination",
+        "A local energy model judges imagined builds before one of them is paid for: does that save energies?",
+        Study(settings={**GRAPHENE, **gaussian(1.25)}, arms={"ASLA": {}, "with imagination": {"imagination": {}}}),
+        restarts=50,
+    ),
 ]
 
 BEYOND: dict[str, Experiment] = {experiment.name: experiment for experiment in _QUESTIONS}

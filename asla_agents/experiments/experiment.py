@@ -17,6 +17,7 @@ AGR: dict[str, Any] = {"representation": "agr"}
 
 SMOKE_RESTARTS = 2
 SMOKE: dict[str, Any] = {"episodes": 3, "batch_size": 4, "gradient_steps": 1, "warmup_episodes": 1}
+_SMOKE_WITHIN = {"pretrained": SMOKE, "imagination": {"first_updates": 1}}
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def changes(
 
 
 def changed(study: Study, **wanted: Any) -> Study:
-    """Change settings of a study, and in a smoke run those of the searches that come first too.
+    """Change settings of a study, and in a smoke run those of searches that come first and of imagination too.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def changed(study: Study, **wanted: Any) -> Study:
     if not wanted.get("smoke"):
         return study
     arms = {
-        arm: own | ({"pretrained": own["pretrained"] | SMOKE} if "pretrained" in own else {})
+        arm: own | {name: own[name] | less for name, less in _SMOKE_WITHIN.items() if name in own}
         for arm, own in study.arms.items()
     }
     return study.model_copy(update={"arms": arms})

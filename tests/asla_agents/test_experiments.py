@@ -76,6 +76,8 @@ def test_a_study_to_the_end_does_not_stop_at_a_success_and_a_smoke_run_trains_li
     assert not job_of("fig2a", to_the_end=True).study.config("one-hot", 0).stop_on_success
     before = job_of("transfer", smoke=True).study.config("from graphene", 0).before()
     assert (before.env_id, before.episodes, before.batch_size) == ("ASLA-Graphene-v0", 3, 4)
+    imagination = job_of("imagination", smoke=True).study.config("with imagination", 0).imagination
+    assert imagination.first_updates == 1
 
 
 # Fig. 3

@@ -30,6 +30,8 @@ def test_the_log_rank_test_of_a_textbook():
 
 def test_without_any_success_nothing_tells_two_groups_apart():
     assert log_rank([NAN, NAN], [9, 9], [NAN], [5]) == 1
+    assert log_rank([NAN, NAN], [9, 9], [12, NAN], [12, 20]) == 1  # one had ended before the other found anything
+    assert log_rank([3, 3], [3, 3], [3], [3]) == 1
 
 
 def stats_p(chi_square: float) -> float:
