@@ -156,7 +156,7 @@ def test_the_agent_learns_and_its_film_is_shown(run):
 def test_success_curves_are_shown_of_the_rows_that_are_kept_here(run, tmp_path):
     (tmp_path / "benchmarks").symlink_to(_ROOT / "benchmarks")
     text = text_of(run_with_checks(run, "04_success_curves"))
-    for name in ("defaults", "graphene"):
+    for name in ("fig6a", "imagination"):
         assert re.search(rf"^{name}: {{", text, flags=re.MULTILINE)
     assert "not installed" not in text
 
