@@ -22,7 +22,7 @@ from asla_agents.build_vec_env import BuildVecEnv
 from asla_agents.builds_in_flight import BuildsInFlight
 from asla_agents.callbacks import ProgressBar, as_list
 from asla_agents.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
-from asla_agents.checks import check_settings, problem_of, representation_class
+from asla_agents.checks import check_representation, check_settings, problem_of, representation_class
 from asla_agents.drawing import Representation
 from asla_agents.exploration import Exploration, greedy
 from asla_agents.explorer import BestBuild, Explorer
@@ -38,6 +38,7 @@ from asla_env.observation import placed_sites
 from asla_env.problem import Problem
 
 _EPISODES_BETWEEN_RELEASES = 20
+_OF_TRAINING = ("batch_size", "gradient_steps", "max_grad_norm")
 _EXPLORATION, _REPLAY = Exploration(), ReplaySettings()
 
 
@@ -130,25 +131,22 @@ class ASLA(DQN):
     ) -> None:
         theirs: dict[str, Any] = {"stats_window_size": stats_window_size, "tensorboard_log": tensorboard_log}
         theirs |= {"policy_kwargs": policy_kwargs, "verbose": verbose, "seed": seed, "device": device}
-        theirs |= {"batch_size": batch_size, "gradient_steps": gradient_steps, "max_grad_norm": max_grad_norm}
+        theirs |= dict(zip(_OF_TRAINING, (batch_size, gradient_steps, max_grad_norm), strict=True))
         known_as = cast("type[DQNPolicy]", policy)  # of a DQNPolicy it has what is used here
         # transitions are not stored: the smallest buffer stands in for those of Stable-Baselines3
         super().__init__(known_as, env, learning_rate, buffer_size=1, _init_setup_model=False, **theirs)
         self.representation = representation
         self.representation_kwargs = representation_kwargs or {}
         self.network_kwargs = {"state_value": state_value, **(network_kwargs or {})}
-        self._explore: dict[str, Any] = {
-            "exploration": exploration,
-            "replay": replay,
-            "warmup_episodes": warmup_episodes,
-            "patience": patience,
-            "augment": augment,
-        }
+        self._explore: dict[str, Any] = {"exploration": exploration, "replay": replay, "augment": augment}
+        self._explore |= {"warmup_episodes": warmup_episodes, "patience": patience}
         self._imagine = imagination
+        check_representation(representation, self.representation_kwargs)
+        ours = {"learning_rate": learning_rate, "state_value": state_value, "imagination": imagination}
+        check_settings(ours | self._explore | {name: theirs[name] for name in (*_OF_TRAINING, "seed")})
         self.base_settings = {name: theirs[name] for name in ("stats_window_size", "tensorboard_log", "verbose")}
         self.base_settings["policy_kwargs"] = dict(self.policy_kwargs)
         self._flight = BuildsInFlight(0)
-        check_settings(self)
         self._setup_model()
 
     def set_random_seed(self, seed: int | None = None) -> None:
@@ -200,9 +198,12 @@ class ASLA(DQN):
         Raises
         ------
         ValueError
-            If there is no environment, it is of another problem, or its calculator fails on the reference structure.
+            If there is no environment, it is of another problem, its calculator fails on the reference structure, or it
+            ends builds early; if `total_episodes` is no number of episodes.
         """
         env = self._vec_env
+        if not isinstance(total_episodes, int | np.integer) or isinstance(total_episodes, bool) or total_episodes < 0:
+            raise ValueError(f"`total_episodes` is {total_episodes!r} but must be a whole number of at least 0")
         if problem_of(env) != self.problem:
             raise ValueError("`env` has another problem but must have the one that the agent was made for")
         env.env_method("check_reference")
@@ -275,7 +276,10 @@ class ASLA(DQN):
         batch_shape, images = images.shape[: -len(shape)], images.reshape(-1, *shape)
         if action_masks is None:
             action_masks = np.array([action_mask(placed_sites(image, self.problem), self.problem) for image in images])
-        masks = np.asarray(action_masks).reshape(len(images), -1).astype(bool)
+        masks, expected = np.asarray(action_masks).astype(bool), (*batch_shape, self.problem.n_actions)
+        if masks.shape not in (expected, (len(images), expected[-1])):
+            raise ValueError(f"`action_masks` has shape {masks.shape} but must have shape {expected}")
+        masks = masks.reshape(len(images), -1)
         q_values = self.explorer.symmetric_mean.averaged(self.q_map.advantages)(images)
         actions = [
             greedy(q, mask) if deterministic else self.explorer.choose(placed_sites(image, self.problem), q, mask)
@@ -464,6 +468,8 @@ class ASLA(DQN):
         self.num_timesteps -= len(dones) - len(self._flight.going)  # those that waited
         self._last_obs = new_obs
         for i in map(int, np.flatnonzero(dones)):
+            if "energy" not in infos[i]:
+                raise ValueError("`env` ended a build early but must have no limit on its steps")
             self.explorer.add(self._flight.end(i), infos[i], self.policy)
 
     def _on_step(self) -> None:

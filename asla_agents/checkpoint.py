@@ -28,6 +28,15 @@ class State(NamedTuple):
     """Nested dictionaries and lists of tensors and numbers, as of weights and optimisers."""
 
 
+def fits_json(value: Any) -> bool:
+    """Whether the plain part of a checkpoint can hold a value."""
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
 def write_checkpoint(path: Path, state: State) -> None:
     """Write a checkpoint so that the file is either the old one or the new one, even if the power fails.
 

@@ -17,7 +17,9 @@ from asla_agents.representations import REPRESENTATIONS
 from asla_agents.settings_error import explained, one_line
 from asla_agents.settings_file import SettingsFileError, read_settings
 from asla_env import IDS, calculators
+from asla_env.problems import PROBLEMS
 
+_OF_NETWORK = ("representation", "representation_kwargs", "network", "state_value")
 _NOT_BEFORE = ("pretrained", "stop_on_success", "builds_at_once")  # of a search that comes before another
 
 
@@ -75,7 +77,8 @@ class RunConfig(BaseModel):
     pretrained: dict[str, Any] = {}
     """Settings, where they differ from those of this search, of one that comes first and runs to its end, one build at
     a time. This search begins with the network that built its best structure, and takes a random one only when it
-    starts afresh. Empty: random weights from the start."""
+    starts afresh; representation, network and number of species must be the same. Empty: random weights from the
+    start."""
 
     @classmethod
     def load(cls, path: Path | str, **changes: Any) -> Self:
@@ -144,9 +147,10 @@ class RunConfig(BaseModel):
         if value and others_are_right:
             ours = {name: setting for name, setting in info.data.items() if name not in _NOT_BEFORE}
             try:
-                cls(**(ours | value))
+                before = cls(**(ours | value))
             except ValidationError as error:
                 raise ValueError(f"must hold settings of a search: {one_line(error, cls)}") from error
+            _check_network_fits(before, info.data)
         return value
 
     @field_validator("env_id")
@@ -196,6 +200,18 @@ def _one_of(value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"must be one of {', '.join(allowed)}")
     return value
+
+
+def _check_network_fits(before: RunConfig, ours: dict[str, Any]) -> None:
+    """Raise ValueError if a search of our settings cannot begin with the network of the one before it."""
+    for name in _OF_NETWORK:
+        if getattr(before, name) != ours[name]:
+            raise ValueError(f"must leave `{name}` out, which is that of this search, as it begins with the network")
+    theirs, here = (PROBLEMS[IDS[env_id]]().species for env_id in (before.env_id, ours["env_id"]))
+    if len(theirs) != len(here):
+        raise ValueError(
+            f"must have an `env_id` with as many species as this search, {', '.join(here)}, not {', '.join(theirs)}"
+        )
 
 
 def _inside(content: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from asla_agents.checkpoint import State
 from asla_agents.config import RunConfig
@@ -50,12 +51,15 @@ class Ensemble:
         Where energies are computed, those of all members at once, such as a pool of processes; None: here.
     states
         What `states` said of members, by their place in `configs`: these go on as if they had never stopped.
+    networks
+        Weights that members begin with, by their place in `configs`. None: those of the searches that come first
+        (`RunConfig.pretrained`), if there are any, which are run to their end here.
 
     Raises
     ------
     ValueError
-        If there is no member, members differ in what they must share, or the calculator fails on the reference; or a
-        network is to be taken over from a problem of other species.
+        If there is no member, members differ in what they must share, or the calculator fails on the reference; or
+        weights do not fit.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Ensemble:
         members_at_once: int | None = None,
         executor: Executor | None = None,
         states: Mapping[int, State] | None = None,
+        networks: Mapping[int, Mapping[str, Tensor]] | None = None,
     ) -> None:
         _check_shared(configs)
         if members_at_once is not None and members_at_once < 1:
@@ -76,7 +81,11 @@ class Ensemble:
         states = states or {}
         for index, state in states.items():
             self._members[index].restore(state)
-        self._take_over([member for member in self._members if member.index not in states], executor)
+        if networks is None:
+            first = [member for member in self._members if member.index not in states]
+            networks = self._networks_before(first, executor)
+        for index, weights in networks.items():
+            take_over(self._members[index].policy, weights)
         self._stack = PolicyStack([member.policy for member in self._members])
         self._rounds = 0
 
@@ -111,13 +120,11 @@ class Ensemble:
         """All that each unfinished member is, by its place in the settings; to be asked for between two rounds."""
         return {member.index: member.state() for member in self._members if not member.is_done}
 
-    def _take_over(self, members: Sequence[Member], executor: Executor | None) -> None:
-        """Run the searches that come first, if any, and begin with their networks."""
+    def _networks_before(self, members: Sequence[Member], executor: Executor | None) -> dict[int, dict[str, Tensor]]:
+        """Run the searches that come first, if any; the networks of their best structures, by place."""
         first = [before for member in members if (before := member.config.before())]
-        if first:
-            for result in Ensemble(first, self.device, self.members_at_once, executor).run():
-                if result.best is not None:
-                    take_over(members[result.index].policy, result.best.weights)
+        results = Ensemble(first, self.device, self.members_at_once, executor).run() if first else ()
+        return {members[result.index].index: result.best.weights for result in results if result.best is not None}
 
     def build(self) -> None:
         """Build a structure for each member."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from asla_agents.checkpoint import CheckpointError, State
+from asla_agents.checkpoint import CheckpointError, State, fits_json
 from asla_agents.exploration import Exploration
 from asla_agents.explorer import Explorer
 from asla_agents.imagination import Imagination, ImaginationSettings
@@ -25,7 +24,7 @@ _NAMES: dict[Any, str] = {cls: name for name, cls in REPRESENTATIONS.items()}
 def state_of(model: ASLA) -> State:
     """All that an agent is between two episodes: going on from it is as if it had never stopped."""
     settings = _settings_of(model)
-    held = {name: value for name, value in settings.items() if _fits_json(value)}
+    held = {name: value for name, value in settings.items() if fits_json(value)}
     plain = {
         "problem": _description(model.problem),
         "settings": held,
@@ -135,12 +134,3 @@ def _description(problem: Problem) -> dict[str, Any]:
         "minimum_distance": problem.minimum_distance,
         "maximum_distance": problem.maximum_distance,
     }
-
-
-def _fits_json(value: Any) -> bool:
-    """Whether JSON can hold a setting."""
-    try:
-        json.dumps(value)
-    except TypeError:
-        return False
-    return True

@@ -40,6 +40,7 @@ Goes on after any interruption with `asla resume DIRECTORY`; `asla watch DIRECTO
 | `assembly.gif`, `assembly.png` | how it was put together, beside the Q-maps of the network at that time |
 | `warnings.log` | why energies failed, if any did |
 | `tensorboard/` | scalars and pictures, with `--tensorboard`: `tensorboard --logdir DIRECTORY` |
+| `pretrained/` | the search whose network this one began with, if one came first: a directory like this one |
 | `report.html` | all of this on one page, as `asla report DIRECTORY` writes it |
 | `checkpoint.zip` | agent and builds: `ASLA.load("checkpoint.zip", env)`; JSON and tensors, nothing that is executed |
 """
@@ -108,6 +109,11 @@ class RunDirectory:
     def checkpoint(self) -> Path:
         """The agent."""
         return self.path / "checkpoint.zip"
+
+    @property
+    def pretrained(self) -> "RunDirectory":
+        """Directory of the search that comes first, if there is one."""
+        return RunDirectory(self.path / "pretrained")
 
     @property
     def tensorboard(self) -> Path:

@@ -272,7 +272,13 @@ def _run_group(
     configs = [config for _, config in group]
     with energies() as executor:
         states = unfinished.read(configs)
-        ensemble = Ensemble(configs, device, executor=executor, states=states)
+        new = {i: restart for i, restart in enumerate(group) if i not in states}
+        networks = _networks_before(device, executor, unfinished, new)
+        ensemble = Ensemble(configs, device, executor=executor, states=states, networks=networks)
+        if networks:
+            unfinished.write(group, ensemble.states())
+        for before in filter(None, (config.before() for config in configs)):
+            unfinished.remove(before.key, before.seed)  # its network has been taken over, and kept
         if states:
             on_episodes(sum(episodes_of(state) for state in states.values()))
         exact = _best_on_grid(configs[0], executor) + EXACT_WINDOW
@@ -284,6 +290,20 @@ def _run_group(
 
         for result in ensemble.run(on_round):
             yield _row(group[result.index][0], result, exact)
+
+
+def _networks_before(
+    device: str, executor: Executor | None, unfinished: UnfinishedSearches, restarts: dict[int, tuple[str, RunConfig]]
+) -> dict[int, dict[str, torch.Tensor]]:
+    """Networks that restarts begin with, of the searches that come first, if any; these go on where they were kept."""
+    first = {i: (arm, before) for i, (arm, config) in restarts.items() if (before := config.before())}
+    if not first:
+        return {}
+    places, group = list(first), list(first.values())
+    configs = [config for _, config in group]
+    ensemble = Ensemble(configs, device, executor=executor, states=unfinished.read(configs))
+    results = ensemble.run(lambda _: unfinished.write_if_due(group, ensemble.states))
+    return {places[result.index]: result.best.weights for result in results if result.best is not None}
 
 
 def _best_on_grid(config: RunConfig, executor: Executor | None) -> float:

@@ -6,6 +6,7 @@ never. What is estimated from such data is the curve of Kaplan and Meier.
 
 import warnings
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,9 +53,10 @@ def success_curve(found_at: ArrayLike, episodes: ArrayLike, confidence: float = 
     Raises
     ------
     ValueError
-        If there is no restart, or a success lies outside the episodes of its restart.
+        If there is no restart, a success lies outside the episodes of its restart, or `confidence` outside of (0, 1).
     """
     data = _censored(found_at, episodes)
+    _check_confidence(confidence)
     cdf = stats.ecdf(data).cdf
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The confidence interval is undefined", RuntimeWarning)  # nan says it too
@@ -84,6 +86,7 @@ def n50(found_at: ArrayLike, episodes: ArrayLike, confidence: float = 0.95, seed
         As for `success_curve`.
     """
     _censored(found_at, episodes)
+    _check_confidence(confidence)
     found, ran = np.asarray(found_at, dtype=float), np.asarray(episodes, dtype=float)
     rng = np.random.default_rng(seed)
     draws = rng.integers(len(found), size=(_RESAMPLES, len(found)))
@@ -121,6 +124,12 @@ def median_episode(found_at: ArrayLike, episodes: ArrayLike) -> float:
     survival = np.cumprod(np.where(np.isnan(found[order]), 1.0, 1 - 1 / at_risk))
     below = np.flatnonzero(survival <= 0.5 + 1e-12)
     return float(times[order][below[0]]) if len(below) else np.inf
+
+
+def _check_confidence(confidence: float) -> None:
+    """Raise ValueError unless it is one of an interval."""
+    if not (isinstance(confidence, Real) and 0 < confidence < 1):
+        raise ValueError(f"`confidence` is {confidence!r} but must lie between 0 and 1")
 
 
 def _censored(found_at: ArrayLike, episodes: ArrayLike) -> stats.CensoredData:

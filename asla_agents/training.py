@@ -18,6 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from asla_agents.asla import ASLA
 from asla_agents.build_vec_env import BuildVecEnv
 from asla_agents.callbacks import Checkpoint, EpisodeLog, ProgressBar, StopOnSuccess
+from asla_agents.checkpoint import read_checkpoint
 from asla_agents.config import RunConfig
 from asla_agents.explorer import BestBuild
 from asla_agents.q_map import take_over
@@ -67,7 +68,8 @@ def search(
 ) -> SearchResult:
     """Run a search and write a directory of results.
 
-    An interrupt (Ctrl-C) ends the search after the files are written; `resume` goes on.
+    An interrupt (Ctrl-C) ends the search after the files are written; `resume` goes on. A search that comes first
+    (`RunConfig.pretrained`) has a directory of its own inside.
 
     Parameters
     ----------
@@ -104,10 +106,12 @@ def search(
         try:
             for source in known:
                 _take_energies(database, source)
-            model = make_model(config, make_env(config, executor, database), executor)
+            model = make_model(config, make_env(config, executor, database))
         except BaseException:
             directory.discard()  # nothing was searched: the name is free for the next try
             raise
+        if not _pretrain(model, config, directory, progress_bar, executor):
+            return _summary([], directory.path, interrupted=True)
         return _run(model, config, directory, progress_bar, tensorboard)
 
 
@@ -153,13 +157,30 @@ def resume(
         config = RunConfig(**(config.model_dump() | {"episodes": episodes}))
     with directory.locked(), EnergyDatabase(directory.energies, _fingerprint(config)) as database:
         env, checkpoint = make_env(config, executor, database), directory.checkpoint
-        model = (
-            ASLA.load(checkpoint, _together(env, config)) if checkpoint.exists() else make_model(config, env, executor)
-        )
+        goes_on = checkpoint.exists()
+        model = ASLA.load(checkpoint, _together(env, config)) if goes_on else make_model(config, env)
         directory.keep_episodes(model.episodes)
+        if not goes_on and not _pretrain(model, config, directory, progress_bar, executor):
+            return _summary([], directory.path, interrupted=True)
         _let_fail_again(database, model, directory)
         directory.write_config(config)
         return _run(model, config, directory, progress_bar, tensorboard)
+
+
+def _pretrain(
+    model: ASLA, config: RunConfig, directory: RunDirectory, progress_bar: bool, executor: Executor | None
+) -> bool:
+    """Run the search that comes first, if any, and take over its network; False if it was interrupted."""
+    before, first = config.before(), directory.pretrained
+    if before is None:
+        return True
+    if first.path.exists():
+        result = resume(first.path, progress_bar=progress_bar, executor=executor)
+    else:
+        result = search(before, first.path, progress_bar, executor)
+    if not result.interrupted and (weights := read_checkpoint(first.checkpoint).tensors["best"]):
+        take_over(model.q_map, weights)
+    return not result.interrupted
 
 
 def _take_energies(database: EnergyDatabase, source: Path) -> None:
@@ -241,8 +262,8 @@ def make_env(
     return env
 
 
-def make_model(config: RunConfig, env: AtomPlacementEnv, executor: Executor | None = None) -> ASLA:
-    """Make the agent of a search, which starts with the network of the search that comes first, if there is one.
+def make_model(config: RunConfig, env: AtomPlacementEnv) -> ASLA:
+    """Make the agent of a search, with random weights.
 
     Parameters
     ----------
@@ -250,15 +271,8 @@ def make_model(config: RunConfig, env: AtomPlacementEnv, executor: Executor | No
         All settings.
     env
         The environment of the search.
-    executor
-        Where energies of the search that comes first are computed; None: here.
-
-    Raises
-    ------
-    ValueError
-        If that search has another number of species.
     """
-    model = ASLA(
+    return ASLA(
         "QMapPolicy",
         _together(env, config),
         representation=config.representation,
@@ -277,12 +291,6 @@ def make_model(config: RunConfig, env: AtomPlacementEnv, executor: Executor | No
         imagination=config.imagination,
         seed=config.seed,
     )
-    before = config.before()
-    if before is not None:
-        first = make_model(before, make_env(before, executor), executor).learn(before.episodes)
-        if first.best is not None:
-            take_over(model.q_map, first.best.weights)
-    return model
 
 
 def _together(env: AtomPlacementEnv, config: RunConfig) -> AtomPlacementEnv | BuildVecEnv:

@@ -87,9 +87,12 @@ class UnfinishedSearches:
         states
             Called for the states of the unfinished ones, by their places in `group`; see `Ensemble.states`.
         """
-        if time.monotonic() - self._written_at < _EVERY_S:
-            return
-        for i, (plain, tensors) in states().items():
+        if time.monotonic() - self._written_at >= _EVERY_S:
+            self.write(group, states())
+
+    def write(self, group: Sequence[tuple[str, RunConfig]], states: Mapping[int, State]) -> None:
+        """Keep searches of which arms and settings are given, and states by their places among them."""
+        for i, (plain, tensors) in states.items():
             arm, config = group[i]
             told = {"arm": arm, "key": config.key}
             write_checkpoint(self._path(config.key, config.seed), State(told | plain, tensors))

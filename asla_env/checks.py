@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
+from ase.geometry import get_distances, minkowski_reduce
+from numpy.typing import NDArray
 
 from asla_env.grid import Grid, is_number
 
 if TYPE_CHECKING:
     from asla_env.problem import Problem
+
+_SAME = 1e-3  # Å; an atom of the reference that is closer to one of the template is that one
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -156,7 +161,7 @@ def _check_cell(problem: Problem) -> None:
                 f"`template` has cell vector {cell[axis].tolist()} Å and pbc {bool(pbc[axis])} along axis {axis} "
                 f"but must repeat there every {length} Å as `grid`"
             )
-    lengths = cell.lengths()[pbc]
+    lengths = np.linalg.norm(minkowski_reduce(cell, pbc)[0], axis=1)[pbc]  # the shortest vectors of the lattice
     radius = max(covalent_radii[atomic_numbers[symbol]] for symbol, count in problem.to_place.items() if count)
     least = 2 * radius * (problem.minimum_distance or 0.0)
     if np.any(lengths < least):
@@ -183,3 +188,34 @@ def _check_reference(problem: Problem) -> None:
             f"`reference` has the cell {cell.tolist()} Å and pbc {pbc.tolist()} but must have those of `template`, "
             f"{problem.template.cell.tolist()} and {problem.template.pbc.tolist()}, for energies to compare"
         )
+    _warn_of_limits(problem, problem.reference)
+
+
+def _warn_of_limits(problem: Problem, reference: Atoms) -> None:
+    """Warn if the distance limits forbid what the reference has, however its atoms are moved onto pixels."""
+    there = problem.template + problem.surroundings
+    to_place = np.ones(len(reference), dtype=bool)
+    if len(there):
+        to_place = _distances(reference, there).min(axis=1) > _SAME
+    radii = covalent_radii[reference.numbers]
+    apart = _distances(reference, reference) / (radii[:, None] + radii)  # in sums of covalent radii
+    np.fill_diagonal(apart, np.inf)
+    slack = np.linalg.norm(problem.grid.spacing) / (2 * radii.min())  # half a pixel's diagonal for each atom of a pair
+    nearest = apart[to_place].min(axis=1, initial=np.inf)
+    low, high = problem.minimum_distance, problem.maximum_distance
+    for name, limit, forbidden in (
+        ("minimum_distance", low, low is not None and nearest < low - slack),
+        ("maximum_distance", high, high is not None and (nearest > high + slack) & np.isfinite(nearest)),
+    ):
+        if np.any(forbidden):
+            found = nearest[forbidden][0]
+            warnings.warn(
+                f"`{name}` is {limit} but `reference` has an atom to place whose nearest neighbour is {found:.3g} sums "
+                "of covalent radii away: such a structure cannot be built",
+                stacklevel=2,
+            )
+
+
+def _distances(atoms: Atoms, others: Atoms) -> NDArray[np.float64]:
+    """Distances in Å between the nearest images of atoms, shape (atoms, others)."""
+    return np.asarray(get_distances(atoms.positions, others.positions, cell=atoms.cell, pbc=atoms.pbc)[1])

@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, Self
 
 import gymnasium as gym
@@ -41,7 +42,8 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
     ## Reward
     0 until the structure is finished, then a function of its single-point energy. ``"scaled"`` is
     ``1 - 2 (E - E_ref) / (n * reward_window)`` clipped to [-1, 1], with ``n`` the number of atoms placed; ``"energy"``
-    is ``-E / n``. A build that cannot be finished ends with -1.
+    is ``-E / n``. A build that cannot be finished ends with -1, which is worse than any structure's ``"scaled"`` reward
+    but not worse than ``"energy"`` where energies are above 1 eV per placed atom.
 
     ## Episode end
     When all atoms are placed; when no legal pixel is left (``info["dead_end"]``); after an illegal action
@@ -242,6 +244,8 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         elif self._reference.error is not None:
             error = f"the reference could not be computed: {self._reference.error}"
         reward = self._reward(energy, reference, n_placed) if np.isfinite(energy) else -1.0
+        if not isinstance(reward, Real):
+            raise TypeError(f"`reward` returned {reward!r} but must return a number")
         reward = reward if np.isfinite(reward) else -1.0
         self._placed = placed
         return self._end(reward, energy=energy, above=energy - reference, calculator_error=error)

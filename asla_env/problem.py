@@ -101,7 +101,8 @@ class Problem:
         shape
             Pixels along each axis, instead of `spacing`.
         margin
-            How far in Å the grid reaches beyond the outermost atoms along open axes.
+            How far in Å the grid reaches beyond the outermost atoms along open axes; one with a single pixel in `shape`
+            has it in the middle of the atoms.
         name, success_window, minimum_distance, maximum_distance
             As for the class.
 
@@ -316,9 +317,9 @@ def _indices(grid: Grid, pixels: NDArray[np.int64]) -> NDArray[np.int64]:
 def _grid_around(atoms: Atoms, spacing: float, shape: tuple[int, ...] | None, margin: float) -> Grid:
     """Grid over the cell along periodic axes and over the atoms and a margin along open ones."""
     if not is_number(spacing) or spacing <= 0:
-        raise ValueError(f"`spacing` is {spacing!r} Å but must be positive")
+        raise ValueError(f"`spacing` is {spacing!r} Å but must be positive and finite")
     if not is_number(margin) or margin < 0:
-        raise ValueError(f"`margin` is {margin!r} Å but must be at least 0")
+        raise ValueError(f"`margin` is {margin!r} Å but must be at least 0 and finite")
     ndim = 2 if np.ptp(atoms.positions[:, 2]) < _EXACT else 3
     shape = None if shape is None else checked_shape(shape)
     if shape is not None and len(shape) != ndim:
@@ -326,8 +327,9 @@ def _grid_around(atoms: Atoms, spacing: float, shape: tuple[int, ...] | None, ma
     periodic = atoms.pbc[:ndim]
     if np.any(np.abs(atoms.cell[:ndim] - np.diag(np.diag(atoms.cell))[:ndim])[periodic] > 1e-6):
         raise ValueError(f"`atoms` has the cell {atoms.cell.tolist()} but it must be orthorhombic")
-    low = np.where(periodic, 0.0, atoms.positions.min(axis=0)[:ndim] - margin)
     span = np.where(periodic, np.diag(atoms.cell)[:ndim], np.ptp(atoms.positions, axis=0)[:ndim] + 2 * margin)
+    if np.any(span == 0):
+        raise ValueError(f"`margin` is {margin!r} Å but must be positive along an open axis without extent")
     if shape is None:
         with np.errstate(over="ignore"):
             pixels = np.maximum(np.rint(span / spacing), 1) + ~periodic
@@ -337,5 +339,8 @@ def _grid_around(atoms: Atoms, spacing: float, shape: tuple[int, ...] | None, ma
             )
         shape = tuple(int(n) for n in pixels)
     cell = np.where(periodic, span, span / np.maximum(np.asarray(shape) - 1, 1) * np.asarray(shape))
+    lowest, highest = (end(atoms.positions, axis=0)[:ndim] for end in (np.min, np.max))
+    low = np.where(np.asarray(shape) > 1, lowest - margin, (lowest + highest) / 2)  # a pixel alone is in the middle
+    low[periodic] = 0.0
     origin = (*low, atoms.positions[0, 2]) if ndim == 2 else tuple(low)
     return Grid(shape, tuple(cell), tuple(periodic), origin)

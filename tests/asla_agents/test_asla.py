@@ -3,6 +3,7 @@
 import csv
 import itertools
 import random
+import re
 from dataclasses import replace
 
 import gymnasium as gym
@@ -742,31 +743,71 @@ def test_without_augmentation_only_the_build_itself_is_shown():
 @pytest.mark.parametrize(
     ("name", "value", "rule"),
     [
-        ("learning_rate", 0.0, "positive and finite"),
-        ("learning_rate", -1e-3, "positive and finite"),
-        ("learning_rate", float("nan"), "positive and finite"),
-        ("learning_rate", float("inf"), "positive and finite"),
-        ("batch_size", 0, "at least 1"),
-        ("gradient_steps", -1, "at least 0"),
-        ("warmup_episodes", -1, "at least 0"),
-        ("patience", 0, "at least 1"),
-        ("max_grad_norm", 0.0, "positive"),
-        ("seed", -1, r"lie in \[0, 2\*\*32\)"),
-        ("seed", 2**32, r"lie in \[0, 2\*\*32\)"),
+        ("learning_rate", 0.0, "be greater than 0"),
+        ("learning_rate", -1e-3, "be greater than 0"),
+        ("learning_rate", float("nan"), "be a finite number"),
+        ("learning_rate", float("inf"), "be a finite number"),
+        ("learning_rate", "x", "be a number"),
+        ("batch_size", 0, "be greater than or equal to 1"),
+        ("batch_size", 1.5, "be a valid integer"),
+        ("batch_size", "8", "be a whole number"),
+        ("gradient_steps", -1, "be greater than or equal to 0"),
+        ("gradient_steps", 1.5, "be a valid integer"),
+        ("warmup_episodes", -1, "be greater than or equal to 0"),
+        ("warmup_episodes", 2.5, "be a valid integer"),
+        ("patience", 0, "be greater than or equal to 1"),
+        ("patience", True, "be a whole number"),
+        ("max_grad_norm", 0.0, "be greater than 0"),
+        ("augment", "no", "be true or false"),
+        ("state_value", "x", "be true or false"),
+        ("seed", -1, "be greater than or equal to 0"),
+        ("seed", 2**32, "be less than 4294967296"),
+        ("seed", 1.5, "be a valid integer"),
+        ("exploration", None, "be of type Exploration"),
+        ("replay", {}, "be of type ReplaySettings"),
+        ("imagination", True, "be of type ImaginationSettings"),
+        ("representation", Atoms, "be one of .* or a Representation"),
+        ("representation", None, "be one of .* or a Representation"),
     ],
 )
-def test_a_number_out_of_its_range_is_named_with_the_rule(name, value, rule):
-    with pytest.raises(ValueError, match=rf"`{name}` is {value} but must (be )?{rule}"):
+def test_a_setting_of_another_kind_or_out_of_its_range_is_named_with_the_rule(name, value, rule):
+    with pytest.raises(ValueError, match=rf"`{name}` is {re.escape(repr(value))} but must {rule}"):
         make_model(**{name: value})
 
 
+def test_numbers_of_numpy_and_a_schedule_are_taken():
+    model = make_model(batch_size=np.int64(3), max_grad_norm=np.float32(2), learning_rate=lambda left: 1e-3 * left)
+    assert len(model.learn(3).builds) == 3
+
+
+@pytest.mark.parametrize("value", [1.5, None, -1, "3", True])
+def test_a_number_of_episodes_that_is_none_is_refused(value):
+    with pytest.raises(ValueError, match=rf"`total_episodes` is {value!r} but must be a whole number of at least 0"):
+        make_model().learn(value)
+
+
+def test_masks_of_another_shape_are_refused():
+    model = make_model()
+    image, n = model.env.reset()[0], model.problem.n_actions
+    for masks in (np.ones(5), np.ones(2 * n), np.ones((2, n))):
+        with pytest.raises(ValueError, match=rf"`action_masks` has shape .* but must have shape \({n},\)"):
+            model.predict(image, action_masks=masks)
+    assert model.predict(image, action_masks=np.ones(n))[0].shape == ()
+
+
+def test_an_environment_that_ends_builds_early_is_refused():
+    limited = gym.wrappers.TimeLimit(make_env(), max_episode_steps=1)
+    with pytest.raises(ValueError, match="`env` ended a build early but must have no limit on its steps"):
+        make_model(limited).learn(1)
+
+
 def test_an_unknown_representation_is_named_with_those_there_are():
-    with pytest.raises(ValueError, match=r"`representation` is 'gauss' but must be one of \('one-hot', "):
+    with pytest.raises(ValueError, match=r"`representation` is 'gauss' but must be one of \('one-hot', .* or a Repr"):
         make_model(representation="gauss")
 
 
 def test_an_unknown_setting_of_a_representation_is_named():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'width'"):
+    with pytest.raises(ValueError, match="`width` is no setting of 'gaussian' but must be one of width_over_spacing"):
         make_model(representation_kwargs={"width": 1.0})
 
 

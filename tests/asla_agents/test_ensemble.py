@@ -13,7 +13,7 @@ from asla_agents.exploration import Exploration
 from asla_agents.member import MemberResult
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import REPRESENTATIONS
-from asla_agents.training import make_env, make_model
+from asla_agents.training import make_env, make_model, search
 from asla_env import Evaluator
 
 SETTINGS = {
@@ -190,13 +190,12 @@ def test_a_gpu_gives_the_same_search_to_rounding():
 BEFORE = {"env_id": "ASLA-Graphene-v0", "episodes": 3, "warmup_episodes": 0}
 
 
-def test_members_and_single_searches_begin_with_the_same_network_of_another_problem():
+def test_members_and_single_searches_begin_with_the_same_network_of_another_problem(tmp_path):
     settings = {"representation": "agr", "episodes": 1, "warmup_episodes": 0, "pretrained": BEFORE}
     configs = [make_config(seed=seed, **settings) for seed in (1, 3)]
-    energies, lowest, _ = single(configs[1])
+    result = search(configs[1], tmp_path, progress_bar=False)
     member = results(configs)[1]
-    np.testing.assert_allclose(member.energies, energies, rtol=0, atol=1e-9)
-    assert member.best.energy == pytest.approx(lowest, abs=1e-9)
+    assert member.best.energy == pytest.approx(result.best_energy, abs=1e-9)
     untrained = results([make_config(seed=3, **settings | {"pretrained": {}})])[0]
     assert not np.isclose(member.energies[0], untrained.energies[0])
 
@@ -204,7 +203,7 @@ def test_members_and_single_searches_begin_with_the_same_network_of_another_prob
 def test_a_network_is_that_of_the_best_structure_of_the_search_that_comes_first():
     config = make_config(seed=2, env_id="ASLA-GrainBoundary-v0", pretrained=BEFORE)
     (first,) = results([config.before()])
-    weights = make_model(config, make_env(config)).policy.state_dict()
+    weights = Ensemble([config]).states()[0].tensors["policy"]
     assert first.config.env_id == "ASLA-Graphene-v0"
     assert len(first.energies) == 3
     for name, values in first.best.weights.items():
@@ -220,15 +219,20 @@ def test_a_search_that_comes_first_does_not_stop_at_a_success_and_has_its_own_se
     assert make_config().before() is None
 
 
-def test_a_network_of_other_species_is_refused():
-    config = make_config(evaluator="gfn1-xtb", pretrained={"env_id": "ASLA-Naphthalene-v0", "episodes": 1})
-    with pytest.raises(ValueError, match="`weights` must be those of the same representation, network and species"):
-        Ensemble([config])
-
-
-def test_wrong_settings_of_the_search_that_comes_first_are_refused():
-    with pytest.raises(ValueError, match="env_id"):
-        make_config(pretrained={"env_id": "ASLA-Gold-v0"})
+@pytest.mark.parametrize(
+    ("before", "rule"),
+    [
+        ({"env_id": "ASLA-Gold-v0"}, "`env_id` is 'ASLA-Gold-v0' but must be one of"),
+        ({"env_id": "ASLA-Naphthalene-v0"}, "an `env_id` with as many species as this search, C, not C, H"),
+        ({"representation": "agr"}, "leave `representation` out"),
+        ({"representation_kwargs": {"bias": 0.1}}, "leave `representation_kwargs` out"),
+        ({"network": {"kernel_size": 7}}, "leave `network` out"),
+        ({"state_value": False}, "leave `state_value` out"),
+    ],
+)
+def test_wrong_settings_of_the_search_that_comes_first_are_refused(before, rule):
+    with pytest.raises(ValueError, match=rf"pretrained.*\n.*{rule}"):
+        make_config(evaluator="gfn1-xtb", pretrained=before)
 
 
 def test_members_must_share_the_search_that_comes_first():

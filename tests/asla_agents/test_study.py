@@ -19,6 +19,7 @@ from asla_agents import study as study_module
 from asla_agents.callbacks import read_rows
 from asla_agents.checkpoint import CheckpointError
 from asla_agents.config import RunConfig
+from asla_agents.ensemble import Ensemble
 from asla_agents.member import MemberResult
 from asla_agents.study import Study, curve_data, missing_restarts, rows_of, run_study
 
@@ -188,6 +189,33 @@ def test_searches_without_a_row_go_on_where_they_were_last_kept(whole, tmp_path,
     assert max(ended) >= 7  # those from before the interrupt, at once
     assert in_order(read_rows(path)) == whole
     assert not kept[0].parent.exists()
+
+
+@pytest.mark.parametrize("n_rounds", [3, 6])
+def test_a_search_that_comes_first_goes_on_where_it_was_last_kept(n_rounds, tmp_path, monkeypatch):
+    before = {"env_id": "ASLA-Graphene-v0", "episodes": 5}
+    study = Study(settings=SETTINGS | {"pretrained": before, "warmup_episodes": 0})
+    expected = list(run_study(study, tmp_path / "whole.jsonl", restarts=2))
+    monkeypatch.setattr(unfinished, "_EVERY_S", 0.0)
+    path, rounds, one_round = tmp_path / "rows.jsonl", [], Ensemble.round
+
+    def counted(ensemble):
+        one_round(ensemble)
+        rounds.append(ensemble)
+
+    def stop(ensemble):
+        if len(rounds) == n_rounds:
+            raise KeyboardInterrupt
+        counted(ensemble)
+
+    monkeypatch.setattr(Ensemble, "round", stop)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_study(study, path, restarts=2))
+    assert len(list((tmp_path / "rows.jsonl.unfinished").iterdir())) == 2
+    monkeypatch.setattr(Ensemble, "round", counted)
+    assert in_order(run_study(study, path, restarts=2)) == in_order(expected)
+    assert len(rounds) == 5 + 4
+    assert not (tmp_path / "rows.jsonl.unfinished").exists()
 
 
 def test_a_second_process_does_not_write_to_the_same_rows(tmp_path):

@@ -115,3 +115,10 @@ def test_impossible_restarts_are_refused(found, ran, message):
     for function in (success_curve, n50):
         with pytest.raises(ValueError, match=message):
             function(found, ran)
+
+
+@pytest.mark.parametrize("confidence", [-0.2, 0, 1, 1.5, np.nan, "x"])
+def test_a_confidence_that_is_none_is_refused(confidence):
+    for function in (success_curve, n50):
+        with pytest.raises(ValueError, match=rf"`confidence` is {confidence!r} but must lie between 0 and 1"):
+            function([3, np.nan], [5, 5], confidence=confidence)

@@ -8,6 +8,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.io import read
 from PIL import Image
@@ -15,6 +16,7 @@ from PIL import Image
 import asla_env
 from asla_agents import ASLA, training
 from asla_agents.callbacks import read_rows
+from asla_agents.checkpoint import read_checkpoint
 from asla_agents.config import RunConfig
 from asla_agents.exploration import Exploration
 from asla_agents.replay import ReplaySettings
@@ -253,6 +255,37 @@ def test_an_interrupt_before_the_first_episode_ends_leaves_what_there_is(tmp_pat
     assert result.episodes == 0
     assert np.isnan([result.best_energy, result.best_energy_above_reference]).all()
     assert result.found_at is None
+
+
+# A search that comes first
+
+
+BEFORE = {"episodes": 5, "seed": 3, "learning_rate": 1e-2}
+
+
+@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.parametrize("call", [4, 9])  # in the search that comes first, and in the one after it
+def test_a_search_that_comes_first_is_kept_in_its_own_directory_and_goes_on_with_the_other(call, tmp_path):
+    config = make_config(pretrained=BEFORE, warmup_episodes=0)
+    whole = search(config, tmp_path / "whole", progress_bar=False)
+    calls, Potential.calls = Potential.calls, 0
+    Potential.failures = {call: KeyboardInterrupt()}
+    result = search(config, tmp_path / "again", progress_bar=False)
+    assert result.interrupted
+    assert len(read_episodes(result.directory / "pretrained")) == min(call - 3, 5)  # two calls are for the references
+    result = training.resume(tmp_path / "again", progress_bar=False)
+    assert (result.episodes, result.best_energy, Potential.calls) == (6, whole.best_energy, calls + 1)
+    assert read_episodes(result.directory) == read_episodes(whole.directory)
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_search_begins_with_the_network_of_the_best_structure_of_the_one_that_comes_first(tmp_path):
+    search(make_config(pretrained=BEFORE, episodes=1, gradient_steps=0, warmup_episodes=0), tmp_path, False)
+    first = read_checkpoint(tmp_path / "pretrained" / "checkpoint.zip").tensors["best"]
+    then = read_checkpoint(tmp_path / "checkpoint.zip").tensors["policy"]
+    assert first.keys() == then.keys()
+    for name, values in first.items():
+        torch.testing.assert_close(then[name], values, rtol=0, atol=0)
 
 
 # Calculators that fail

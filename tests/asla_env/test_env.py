@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -306,6 +307,13 @@ def test_the_structure_can_be_made_from_the_info_after_the_next_reset() -> None:
     assert env.placed == ()
     assert env.problem.structure(info["placed"]) == atoms
     assert len(env.atoms) == 38
+
+
+@pytest.mark.parametrize("value", [None, "good", (1.0,)])
+def test_a_reward_that_is_no_number_is_named(value) -> None:
+    env = AtomPlacementEnv(row(), Compact, reward=lambda *_: value)
+    with pytest.raises(TypeError, match=rf"`reward` returned {re.escape(repr(value))} but must return a number"):
+        play(env, 0)
 
 
 def test_atoms_grow_by_one_a_step_between_template_and_surroundings() -> None:

@@ -47,6 +47,12 @@ def test_a_third_axis_is_drawn() -> None:
     assert np.argwhere(image).tolist() == [[0, 1, 0, 0], [2, 4, 2, 1]]
 
 
+@pytest.mark.parametrize("site", [-1, 60])
+def test_what_is_no_action_is_not_drawn(site: int) -> None:
+    with pytest.raises(ValueError, match=rf"`placed` is \[3, {site}\] but must hold action indices in \[0, 60\)"):
+        one_hot([3, site], problem())
+
+
 def test_an_image_is_a_new_array_each_time() -> None:
     one_hot([], problem())[:] = 1
     assert one_hot([], problem()).sum() == 1

@@ -1,6 +1,7 @@
 """Search problems: what they count, draw and build, which symmetries they have, and what they refuse."""
 
 import pickle
+import warnings
 from itertools import product
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from asla_env.grid import Grid
 from asla_env.problem import Problem
+from asla_env.problems import graphene
 from asla_env.xwch import energy_batch
 
 CELL = (4.0, 3.0, 8.0)
@@ -408,7 +410,11 @@ PAIR = carbon((0, 0, 0), (1.5, 0, 0))
         (Atoms(), {"place": []}, "`atoms` is empty but must be a finished structure"),
         (carbon((0, 0, 0), (np.nan, 0, 0)), {}, "`atoms` has a position or a cell that is not finite"),
         (carbon((0, 0, 0), (1, 0, 0), cell=[(4, 1, 0), (0, 3, 0), (0, 0, 8)]), {}, "`atoms` has the cell .* ortho"),
-        (carbon((0, 0, 0), (1, 0, 0), cell=(0, 0, 0), pbc=False), {"margin": 0.0}, "`cell` is .* positive lengths"),
+        (
+            carbon((0, 0, 0), (1, 0, 0), cell=(0, 0, 0), pbc=False),
+            {"margin": 0.0},
+            "`margin` is 0.0 Å but must be posit",
+        ),
     ],
 )
 def test_from_atoms_refuses_what_makes_no_problem(atoms, arguments, message):
@@ -466,6 +472,42 @@ def test_an_atom_may_not_meet_its_own_image():
     atoms = Atoms("C", cell=cell, pbc=(True, True, False))
     with pytest.raises(ValueError, match=r"`template` repeats every 0\.8 Å but must leave at least 1\.06 Å"):
         Problem("test", Grid((4, 20), cell[:2], (True, True)), atoms, {"C": 1}, maximum_distance=None)
+
+
+def test_nor_an_image_along_a_diagonal_of_a_skewed_cell():
+    atoms = Atoms(cell=[(4, 0, 0), (4, 1, 0), (0, 0, 10)], pbc=(True, True, False))
+    with pytest.raises(ValueError, match=r"`template` repeats every 1 Å but must leave at least 1\.06 Å"):
+        Problem("test", Grid((20, 20), (4.0, 4.0), (True, False)), atoms, {"C": 1})
+
+
+def test_a_pixel_alone_on_an_open_axis_lies_in_the_middle_of_the_atoms():
+    chain = Atoms("C3", [(0, 2, 1), (1.3, 2, 1), (2.6, 2, 1)])
+    grid = Problem.from_atoms(chain, [1, 2], shape=(24, 1)).grid
+    np.testing.assert_allclose(grid.pixel_positions[:, 1:], np.tile([2.0, 1.0], (24, 1)))
+    np.testing.assert_allclose(grid.pixel_positions[[0, -1], 0], [-1.0, 3.6])
+
+
+@pytest.mark.parametrize(
+    ("limits", "name", "found"),
+    [
+        ({"minimum_distance": 1.3}, "minimum_distance", "0.934"),
+        ({"minimum_distance": 0.1, "maximum_distance": 0.5}, "maximum_distance", "0.934"),
+    ],
+)
+def test_limits_that_forbid_the_reference_give_a_warning(limits, name, found):
+    sheet = graphene().reference
+    with pytest.warns(UserWarning, match=rf"`{name}` is .* but `reference` has .* neighbour is {found} sums of coval"):
+        Problem.from_atoms(sheet, range(1, 24), shape=(41, 36), **limits)
+
+
+def test_limits_do_not_hold_for_atoms_of_the_template_and_allow_for_pixels():
+    atoms = carbon((0, 0, 0), (0.6, 0, 0), (2.1, 0, 0))  # the nearest two are those of the template
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Problem.from_atoms(atoms, [2], spacing=0.2)
+        Problem.from_atoms(atoms, [2], spacing=0.2, minimum_distance=1.1)  # of 0.987, with pixels of 0.2 Å
+        with pytest.raises(UserWarning, match="minimum_distance"):
+            Problem.from_atoms(atoms, [2], spacing=0.1, minimum_distance=1.1)
 
 
 def test_the_distance_of_two_pixels_is_that_of_their_positions() -> None:
