@@ -93,10 +93,11 @@ class EpisodeLog(EpisodeCallback):
 
     def on_episode(self, info: dict[str, Any]) -> bool:
         """Write the lines of this episode and hand them to the operating system."""
+        is_computed = info["calculator_error"] is None  # or else it is the penalty
         row = {
             "episode": self._episode,
-            "energy": _number(info["energy"]),
-            "energy_above_reference": _number(info["energy_above_reference"]),
+            "energy": _number(info["energy"]) if is_computed else None,
+            "energy_above_reference": _number(info["energy_above_reference"]) if is_computed else None,
             "is_success": info["is_success"],
             "dead_end": info["dead_end"],
             "calculator_error": info["calculator_error"],

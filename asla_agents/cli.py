@@ -1,10 +1,12 @@
 """The command `asla`."""
 
 import json
+import os
 import signal
 import sys
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +26,7 @@ from asla_agents.config_toml import to_toml
 from asla_agents.experiments import MEASUREMENTS
 from asla_agents.figures import figure, learning_curve, study_figure
 from asla_agents.figures import markdown as markdown_table
+from asla_agents.figures.curves import n50_text
 from asla_agents.jobs import job_of, measure, rows_path, search_config
 from asla_agents.report import film_best, write_report
 from asla_agents.representations import REPRESENTATIONS
@@ -57,7 +60,7 @@ _Known = Annotated[
     typer.Option(help="Database, or directory of a search, whose energies are not computed again; may be repeated."),
 ]
 _LIMITS = Limits()
-app = typer.Typer(help="Discover atomistic structures, atom by atom.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 def main() -> None:
@@ -65,6 +68,22 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # for a calculator in a file of one's own
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers of clusters send it: an end like Ctrl-C
     app()
+
+
+def _print_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        print(version("asla"))
+        raise typer.Exit
+
+
+@app.callback()
+def all_commands(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Discover atomistic structures, atom by atom."""
 
 
 @app.command("search")
@@ -214,10 +233,10 @@ def plot_command(
             path, picture = out or Path(what) / "learning.png", learning_curve(Path(what))
         elif Path(what).is_file():
             job = job_of(what, evaluator, smoke=smoke)
-            rows, path = rows or job.rows, out or Path(what).with_suffix(".png")
-            picture = study_figure(what, job.study, read_rows(rows))
+            path = out or Path(what).with_suffix(".png")
+            picture = study_figure(what, job.study, _rows_in(rows, job.rows))
         else:
-            path, its_rows = out or Path(f"{what}.png"), read_rows(rows or rows_path(what))
+            path, its_rows = out or Path(f"{what}.png"), _rows_in(rows, rows_path(what))
             picture = figure(what, its_rows, evaluator, smoke)
         picture.savefig(path)
     except (ValueError, OSError) as error:
@@ -270,10 +289,13 @@ def report_command(
 
 @app.command("table")
 def table_command(
-    directory: Annotated[Path, typer.Argument(help="Directory of files of rows, such as fig2a.jsonl.")],
+    directory: Annotated[Path, typer.Argument(help="Directory of files of rows, such as figures.jsonl.")],
 ) -> None:
     """Print a table in Markdown of all figures, what the paper shows, and what the rows say."""
-    print(markdown_table(directory), end="")
+    try:
+        print(markdown_table(directory), end="")
+    except (ValueError, OSError) as error:
+        _fail(error)
 
 
 @app.command("list")
@@ -291,6 +313,13 @@ def list_command() -> None:
     console.print(table)
     console.print("calculators:    ", ", ".join(calculators.names()))
     console.print("representations:", ", ".join(REPRESENTATIONS))
+
+
+def _rows_in(given: Path | None, default: Path) -> list[Row]:
+    """Rows of a file that was asked for, which must be there, or else of the one that `study` makes."""
+    if given is not None and not given.is_file():
+        raise ValueError(f"`rows` is {given} but must be a file of rows, as `asla study` writes it")
+    return read_rows(given or default)
 
 
 def _energies(
@@ -317,8 +346,9 @@ def _given_settings(context: typer.Context) -> dict[str, Any]:
 
 def _set_threads(threads: int) -> None:
     """Set how many threads the network uses."""
-    if threads < 1:
-        raise ValueError(f"`threads` is {threads} but must be at least 1")
+    most = os.cpu_count() or 1
+    if not 1 <= threads <= most:
+        raise ValueError(f"`threads` is {threads} but must lie between 1 and {most}, the processors of this machine")
     torch.set_num_threads(threads)
 
 
@@ -368,11 +398,10 @@ def _report_study(study: Study, rows: list[Row], restarts: int) -> None:
     first: tuple[list[float], list[int]] | None = None
     for arm in study.arms:
         found_at, episodes = curve_data([row for row in rows_of(study, arm, rows) if row["seed"] < restarts])
-        median = n50(found_at, episodes)
         p_value = f"{log_rank(found_at, episodes, *first):.2g}" if first else "-"
         first = first or (found_at, episodes)
         n_found = len(found_at) - int(np.isnan(found_at).sum())
-        interval = f"{median.value:g} ({median.low:g} to {median.high:g})"
+        interval = n50_text(n50(found_at, episodes), max(episodes))
         table.add_row(arm, f"{n_found} of {len(found_at)}", interval, p_value)
     Console().print(table)
 

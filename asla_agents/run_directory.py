@@ -32,11 +32,12 @@ Goes on after any interruption with `asla resume DIRECTORY`; `asla watch DIRECTO
 | file | what it holds |
 |---|---|
 | `config.json` | all settings of the search, the versions of the libraries it ran with, and how it was started |
-| `episodes.jsonl` | a line for each episode: energy in eV, and above the reference, success, actions |
+| `episodes.jsonl` | a line for each episode: energy in eV and above the reference (null if none), success, actions |
 | `times.jsonl` | a line for each episode: seconds since the search began, or went on |
 | `energies.db` | every structure whose energy was computed: `ase db energies.db`, `ase gui energies.db` |
 | `best.xyz`, `best.traj` | the structure of lowest energy, for any program and for ASE (`ase gui best.traj`) |
 | `best.png` | its picture |
+| `learning.png` | lowest energies by episode, as `asla plot DIRECTORY` draws them |
 | `assembly.gif`, `assembly.png` | how it was put together, beside the Q-maps of the network at that time |
 | `warnings.log` | why energies failed, if any did |
 | `tensorboard/` | scalars and pictures, with `--tensorboard`: `tensorboard --logdir DIRECTORY` |
@@ -86,8 +87,8 @@ class RunDirectory:
         path.mkdir(parents=True, exist_ok=is_there)  # fails if another search took it in the meantime
         directory = cls(path, made)
         title = f"Search of {config.env_id} with {config.evaluator}, {config.representation}, seed {config.seed}"
+        directory.write_config(config)  # first: with it, it is a search that can go on
         (path / "README.md").write_text(_ABOUT.format(title=title), encoding="utf-8")
-        directory.write_config(config)
         return directory
 
     @property

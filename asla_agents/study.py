@@ -5,6 +5,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from itertools import groupby
@@ -17,7 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
@@ -48,6 +49,20 @@ class Study(BaseModel):
     """Settings of a `RunConfig` that all arms share."""
     arms: dict[str, dict[str, Any]] = Field(default={"default": {}}, min_length=1)
     """Name of each arm, and its settings on top of these."""
+
+    @field_validator("settings")
+    @classmethod
+    def _without_seed(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if "seed" in value:
+            raise ValueError("must leave `seed` out: restarts have the seeds from 0 on")
+        return value
+
+    @field_validator("arms")
+    @classmethod
+    def _arms_without_seed(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for settings in value.values():
+            cls._without_seed(settings)
+        return value
 
     def config(self, arm: str, seed: int) -> RunConfig:
         """Settings of one restart."""
@@ -98,14 +113,17 @@ def run_study(
     Raises
     ------
     ValueError
-        If a number is not at least 1, `energy_workers` not at least 0, or settings are wrong; or another process writes
-        the file.
+        If a number is not at least 1, `energy_workers` not at least 0, settings are wrong, there is no such device, or
+        another process writes the file.
+    OSError
+        If one of the processes dies.
     """
     for name, number in (("restarts", restarts), ("workers", workers), ("members", members)):
         if number < 1:
             raise ValueError(f"`{name}` is {number} but must be at least 1")
     if energy_workers < 0:
         raise ValueError(f"`energy_workers` is {energy_workers} but must be at least 0")
+    _check_device(device)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = UnfinishedSearches(path)
     with unfinished.locked():
@@ -190,6 +208,15 @@ def curve_data(rows: Sequence[Row], what: str = "found_at") -> tuple[list[float]
     return found_at, [row["episodes"] for row in rows]
 
 
+def _check_device(device: str) -> None:
+    """Raise ValueError unless networks can be there."""
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # the former if torch was built without it
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"`device` is {device!r} but must be one of this machine and its torch: {reason}") from error
+
+
 def _mend(path: Path) -> None:
     """Cut off the end of a row that was being written when the process died."""
     if path.exists():
@@ -247,6 +274,10 @@ def _run_there(
                         on_episodes(message)
                     else:
                         yield message
+        except (BrokenProcessPool, EOFError, ConnectionError) as error:  # the latter two if it was the manager's
+            raise OSError(
+                "a process of the study died, killed or for want of memory: start it again to go on"
+            ) from error
         finally:
             processes = list((pool._processes or {}).values())  # which the pool forgets as it shuts down
             pool.shutdown(wait=False, cancel_futures=True)

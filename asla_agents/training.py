@@ -147,6 +147,8 @@ def resume(
         If there is no search in the directory, its files are damaged, or another process searches there.
     CheckpointError
         If its checkpoint is damaged or another search's.
+    ValueError
+        If `episodes` are fewer than have ended.
     """
     directory = RunDirectory(path)
     config = directory.config()
@@ -154,6 +156,9 @@ def resume(
     if tensorboard:
         check_tensorboard()
     if episodes is not None:
+        ended = len(read_episodes(path))
+        if episodes < ended:
+            raise ValueError(f"`episodes` is {episodes} but must be at least {ended}, those that have ended")
         config = RunConfig(**(config.model_dump() | {"episodes": episodes}))
     with directory.locked(), EnergyDatabase(directory.energies, _fingerprint(config)) as database:
         env, checkpoint = make_env(config, executor, database), directory.checkpoint
@@ -208,9 +213,11 @@ def _run(
 ) -> SearchResult:
     """Search to the end, and write what was found."""
     with _warnings_in(directory.warnings), _events_in(directory.tensorboard if tensorboard else None, model) as events:
-        interrupted = _learn(model, config, directory, progress_bar, events)
-    if model.best is not None:
-        write_best(model.best, model, directory.path)
+        try:
+            interrupted = _learn(model, config, directory, progress_bar, events)
+        finally:  # a cluster may be lost on the way: what there is is written too
+            if model.best is not None:
+                write_best(model.best, model, directory.path)
     return _summary(read_episodes(directory.path), directory.path, interrupted)
 
 

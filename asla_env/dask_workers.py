@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from distributed import Client, KilledWorker, get_worker
 from distributed import Future as DaskFuture
 from distributed import wait as wait_for
+from distributed.comm.addressing import get_address_host_port
 
 from asla_env.energy_error import EnergyError
 from asla_env.limits import GIB, Limits
@@ -40,11 +41,17 @@ class DaskPool(Executor):
 
     Raises
     ------
+    ValueError
+        If it is no address.
     OSError
-        If there is no scheduler at this address.
+        If there is no scheduler at this address. That of a call, if the scheduler was lost.
     """
 
     def __init__(self, address: str, limits: Limits | None = None) -> None:
+        try:
+            get_address_host_port(address, strict=True)
+        except ValueError as error:  # which a client of Dask finds out too, and then waits for itself
+            raise ValueError(f"`dask` is {address!r} but must be an address such as tcp://10.0.0.1:8786") from error
         self._limits = limits or Limits()
         self._client = Client(address, set_as_default=False)
         self._there = set[DaskFuture[Any]]()
@@ -95,8 +102,8 @@ class DaskPool(Executor):
 
 def _settle(here: Future[Any], outcome: Any) -> None:
     """Give a future its outcome, an exception or what was returned."""
-    if isinstance(outcome, CancelledError):
-        here.cancel()
+    if isinstance(outcome, CancelledError) and not here.cancelled():
+        outcome = ConnectionError("the scheduler of the Dask cluster was lost, or has forgotten an energy")
     if not here.set_running_or_notify_cancel():
         return
     if isinstance(outcome, KilledWorker):

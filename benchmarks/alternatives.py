@@ -212,7 +212,8 @@ def main() -> None:
             with suppress(Over):
                 METHODS[arguments.method](calculator, seed)
             row = {"method": arguments.method, "seed": seed, "energies": arguments.energies}
-            row |= {"spent": calculator.spent, "found_at": calculator.found_at, "best": round(calculator.lowest, 3)}
+            row |= {"spent": calculator.spent, "found_at": calculator.found_at}
+            row |= {"best": round(calculator.lowest, 3) if np.isfinite(calculator.lowest) else None}
             print(row)
             with ROWS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row | {"machine": machine()}) + "\n")

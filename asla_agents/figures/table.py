@@ -12,7 +12,7 @@ from asla_agents.figures.agreement import verdicts
 from asla_agents.figures.curves import n50_text
 from asla_agents.figures.draw import DRAWINGS, NAMES
 from asla_agents.figures.phases import median_seconds
-from asla_agents.study import Row, curve_data, rows_of
+from asla_agents.study import Row, curve_data, read_study_rows, rows_of
 from asla_agents.success import n50
 from asla_env import calculators
 
@@ -28,7 +28,15 @@ def markdown(directory: Path) -> str:
     directory
         Where ``figures.jsonl``, the rows of searches, and those of measurements such as ``fig3.jsonl`` are; without its
         file a figure has no rows.
+
+    Raises
+    ------
+    ValueError
+        If none of them is there, or a line is damaged.
     """
+    files = [f"{name}.jsonl" for name in ("figures", *_MEASURED)]
+    if not any((directory / file).is_file() for file in files):
+        raise ValueError(f"`directory` is {directory} but must hold files of rows: one of {', '.join(files)}")
     lines = ["| figure | commands | the paper, or the question | ours |", "|---|---|---|---|"]
     for name in NAMES:
         commands = f"`asla plot {name}`" if name in DRAWINGS else f"`asla study {name}`<br>`asla plot {name}`"
@@ -55,7 +63,7 @@ def _ours(name: str, directory: Path) -> str:
     if name in _MEASURED:
         return "<br>".join(_MEASURED[name](read_rows(directory / f"{name}.jsonl"))) or NO_ROWS
     experiment = EXPERIMENTS[name]
-    rows, lines = read_rows(directory / "figures.jsonl"), []
+    rows, lines = read_study_rows(directory / "figures.jsonl"), []
     for evaluator in calculators.names():
         study = experiment.study.changed(evaluator=evaluator)
         arms = list(study.arms)[_ARM_OF[name] :][:1] if name in _ARM_OF else list(study.arms)

@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -404,8 +405,8 @@ def assert_one_line(result, *parts):
         ([MINI, "--seed", 2**32], ["`seed` is 4294967296", "less than 4294967296"]),
         ([MINI, "--batch-size", 0], ["`batch_size` is 0", "greater than or equal to 1"]),
         ([MINI, "--gradient-steps", -1], ["`gradient_steps` is -1", "greater than or equal to 0"]),
-        ([MINI, "--threads", 0], ["`threads` is 0", "at least 1"]),
-        ([MINI, "--threads", -3], ["`threads` is -3", "at least 1"]),
+        ([MINI, "--threads", 0], ["`threads` is 0", "between 1 and"]),
+        ([MINI, "--threads", -3], ["`threads` is -3", "between 1 and"]),
         (["ASLA-Naphthalene-v0", "--evaluator", "xwch"], ["`symbols` has H", "the species that 'xwch' knows"]),
         ([MINI, "--episodes", 0, "--seed", -1], ["`episodes` is 0", "`seed` is -1"]),
         ([MINI, "--evaluator", "xwch", "--energies", "no.db"], ["`path` is no.db but must be a database of energies"]),
@@ -500,3 +501,24 @@ def test_a_calculator_that_does_harm_costs_single_energies_and_never_the_search(
         atoms.calc = XWCH()
         if not row["calculator_error"]:
             assert row["energy"] == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+
+
+def test_the_version_is_printed():
+    assert run("--version").stdout.strip() == version("asla")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "figures.jsonl"])
+def test_a_table_needs_a_directory_of_rows(name, tmp_path):
+    (tmp_path / "figures.jsonl").touch()
+    assert_one_line(run("table", tmp_path / name), "`directory` is", "must hold files of rows: one of figures.jsonl")
+
+
+def test_rows_that_are_no_rows_of_a_study_make_no_table(tmp_path):
+    (tmp_path / "figures.jsonl").write_text('{"arm": "AGR"}\n')
+    result = run("table", tmp_path)
+    assert result.exit_code == 2
+    assert "figures.jsonl, line 1, must hold `key`" in result.stderr
+
+
+def test_a_file_of_rows_that_is_not_there_is_named(tmp_path):
+    assert_one_line(run("plot", "fig7", "--rows", tmp_path / "no.jsonl"), "no.jsonl but must be a file of rows")

@@ -180,6 +180,7 @@ def test_times_of_smoke_runs_and_other_calculators_are_drawn_on_demand_only():
 
 
 def test_the_table_has_a_line_for_each_figure_and_says_what_has_no_rows(tmp_path):
+    (tmp_path / "figures.jsonl").touch()
     lines = markdown(tmp_path).splitlines()
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == list(NAMES)
     assert all(("no rows yet" in line) is (line.split(" | ")[0][2:] not in DRAWINGS) for line in lines[2:])
@@ -304,6 +305,7 @@ def test_figure_3_is_run_and_drawn_by_its_name(tmp_path, monkeypatch):
 
 
 def test_the_table_is_printed(tmp_path):
+    (tmp_path / "figures.jsonl").touch()
     assert run("table", tmp_path).stdout == markdown(tmp_path)
 
 

@@ -1,6 +1,7 @@
 """Studies: rows that are whole, unique, and the same whatever happened on the way."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -370,3 +371,28 @@ def test_a_wrong_specification_is_one_line(text, message, tmp_path):
     assert result.exit_code == 2
     assert message in result.stderr
     assert [line for line in result.stderr.splitlines() if "error" in line] == [result.stderr.splitlines()[-1]]
+
+
+def test_the_death_of_a_process_is_said_and_the_study_can_go_on(tmp_path):
+    study = Study(settings=SETTINGS, arms={"short": {}, "long": {"episodes": 2000, "gradient_steps": 2}})
+    rows = run_study(study, tmp_path / "rows.jsonl", restarts=2, workers=2)
+    next(rows)
+    for process in multiprocessing.active_children():
+        if process.name.startswith("SpawnProcess"):  # not the manager of the queue
+            process.kill()
+    with pytest.raises(OSError, match="a process of the study died, killed or for want of memory: start it again"):
+        list(rows)
+    short = Study(settings=SETTINGS, arms={"short": {}})
+    assert len(missing_restarts(short, tmp_path / "rows.jsonl", 2)) < 2
+
+
+@pytest.mark.parametrize("seeds", [{"settings": {"seed": 1}}, {"settings": {}, "arms": {"a": {"seed": 1}}}])
+def test_a_seed_of_a_study_is_refused(seeds):
+    with pytest.raises(ValueError, match="must leave `seed` out: restarts have the seeds from 0 on"):
+        Study(**seeds)
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`device` is 'nowhere' but must be one of this machine and its torch"):
+        list(run_study(STUDY, tmp_path / "rows.jsonl", restarts=1, device="nowhere"))
+    assert not list(tmp_path.iterdir())

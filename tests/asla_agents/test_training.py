@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -257,6 +258,37 @@ def test_an_interrupt_before_the_first_episode_ends_leaves_what_there_is(tmp_pat
     assert result.found_at is None
 
 
+class Lost(Executor):
+    """A cluster that answers a few times."""
+
+    left = 4
+
+    def submit(self, function, *arguments):
+        future = Future()
+        self.left -= 1
+        if self.left < 0:
+            future.set_exception(ConnectionError("the cluster was lost"))
+        else:
+            future.set_result(function(*arguments))
+        return future
+
+
+def test_what_there_is_is_written_when_a_cluster_is_lost(tmp_path):
+    with pytest.raises(ConnectionError, match="the cluster was lost"):
+        search(make_config(episodes=50), tmp_path, progress_bar=False, executor=Lost())
+    assert len(read_episodes(tmp_path)) == 3  # one call is for the reference
+    assert names_in(tmp_path) == [name for name in FILES if name != "checkpoint.zip"]
+    assert training.resume(tmp_path, episodes=5, progress_bar=False).episodes == 5
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_fewer_episodes_than_have_ended_are_refused(tmp_path):
+    search(make_config(), tmp_path, progress_bar=False)
+    with pytest.raises(ValueError, match="`episodes` is 5 but must be at least 6, those that have ended"):
+        training.resume(tmp_path, episodes=5, progress_bar=False)
+    assert RunConfig.load(tmp_path).episodes == 6
+
+
 # A search that comes first
 
 
@@ -297,7 +329,9 @@ def test_a_structure_on_which_the_calculator_fails_counts_as_bad_and_says_why(tm
     search(make_config(), tmp_path, progress_bar=False)
     rows = read_episodes(tmp_path)
     assert [row["calculator_error"] for row in rows[:2]] == [None, "RuntimeError: no convergence"]
-    assert rows[1]["energy"] > max(row["energy"] for row in rows if row["calculator_error"] is None)
+    assert (rows[1]["energy"], rows[1]["energy_above_reference"]) == (None, None)
+    energies = ASLA.load(tmp_path / "checkpoint.zip", env=make_env(make_config())).builds.energies
+    assert energies.argmax() == 1  # by the penalty
     assert rows[1]["is_success"] is False
     assert (tmp_path / "warnings.log").read_text().count("no convergence") == 1
 

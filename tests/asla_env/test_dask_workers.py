@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import CancelledError, Future
 from math import inf
 
 import pytest
@@ -130,3 +131,21 @@ def test_a_cluster_that_is_not_there_is_an_error():
     quickly = dask.config.set({"distributed.comm.timeouts.connect": "0.5s"})
     with quickly, pytest.raises(OSError, match="Timed out trying to connect"):
         energy_executor(dask="tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("address", ["foo", "tcp://foo", "127.0.0.1:8786"])
+def test_what_is_no_address_is_refused_at_once(address):
+    with pytest.raises(ValueError, match=rf"`dask` is '{address}' but must be an address such as tcp://10.0.0.1:8786"):
+        energy_executor(dask=address)
+
+
+def test_a_call_that_the_cluster_has_lost_is_an_error_of_the_connection():
+    from asla_env.dask_workers import _settle
+
+    lost, left = Future(), Future()
+    _settle(lost, CancelledError())
+    with pytest.raises(ConnectionError, match="the scheduler of the Dask cluster was lost"):
+        lost.result(timeout=0)
+    left.cancel()
+    _settle(left, CancelledError())
+    assert left.cancelled()
