@@ -34,6 +34,7 @@ from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.randomness import torch_seeded
 from asla_agents.replay import BuildReplay, ReplaySettings
 from asla_env.action import action_mask
+from asla_env.checks import whole_number
 from asla_env.observation import placed_sites
 from asla_env.problem import Problem
 
@@ -199,11 +200,13 @@ class ASLA(DQN):
         ------
         ValueError
             If there is no environment, it is of another problem, its calculator fails on the reference structure, or it
-            ends builds early; if `total_episodes` is no number of episodes.
+            ends builds early; if `total_episodes` is negative.
+        TypeError
+            If `total_episodes` is no whole number.
         """
         env = self._vec_env
-        if not isinstance(total_episodes, int | np.integer) or isinstance(total_episodes, bool) or total_episodes < 0:
-            raise ValueError(f"`total_episodes` is {total_episodes!r} but must be a whole number of at least 0")
+        if whole_number("total_episodes", total_episodes) < 0:
+            raise ValueError(f"`total_episodes` is {total_episodes} but must be at least 0")
         if problem_of(env) != self.problem:
             raise ValueError("`env` has another problem but must have the one that the agent was made for")
         env.env_method("check_reference")

@@ -28,9 +28,7 @@ def one_hot(placed: Sequence[int], problem: Problem) -> NDArray[np.int8]:
     ValueError
         If one is not the index of an action.
     """
-    sites = np.asarray(placed, dtype=np.int64)
-    if np.any((sites < 0) | (sites >= problem.n_actions)):
-        raise ValueError(f"`placed` is {sites.tolist()} but must hold action indices in [0, {problem.n_actions})")
+    sites = problem.sites(placed)
     image = np.zeros(problem.n_actions, dtype=np.int8)
     image[problem.template_sites] = 1
     image[sites] = 1

@@ -151,6 +151,13 @@ class Problem:
         channels = np.array([self.species.index(symbol) for symbol in self.template.symbols], dtype=np.int64)
         return channels * self.grid.n_pixels + self.grid.pixels(self.template.positions.reshape(-1, 3))
 
+    def sites(self, placed: Sequence[int]) -> NDArray[np.int64]:
+        """Action indices of placed atoms as an array; raises ValueError if one is not the index of an action."""
+        sites = np.asarray(placed, dtype=np.int64)
+        if np.any((sites < 0) | (sites >= self.n_actions)):
+            raise ValueError(f"`placed` is {sites.tolist()} but must hold action indices in [0, {self.n_actions})")
+        return sites
+
     def distances(self, positions: ArrayLike) -> NDArray[np.float64]:
         """Distances in Å, shape (n, n_pixels), from positions of shape (n, 3) to the nearest image of every pixel.
 
@@ -194,10 +201,7 @@ class Problem:
         ValueError
             If one is not the index of an action.
         """
-        sites = np.asarray(placed, dtype=np.int64)
-        if np.any((sites < 0) | (sites >= self.n_actions)):
-            raise ValueError(f"`placed` is {sites.tolist()} but must hold action indices in [0, {self.n_actions})")
-        channels, pixels = np.divmod(sites, self.grid.n_pixels)
+        channels, pixels = np.divmod(self.sites(placed), self.grid.n_pixels)
         symbols = [self.species[channel] for channel in channels]
         atoms: Atoms = self.template + Atoms(symbols, positions=self.grid.positions(pixels)) + self.surroundings
         return atoms

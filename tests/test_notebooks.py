@@ -22,7 +22,7 @@ _PICTURES = {
 }
 _KERNEL = "asla-tests"
 _LIMIT_S = 240  # for a busy machine: the longest takes a minute or two
-_SLIDERS_LIMIT_S = 100  # of the one with sliders, which takes 20 s alone
+_SLIDERS_LIMIT_S = 100  # of those with sliders; the longer one takes 20 s alone
 _WHERE = "import sys\n\nimport asla_env\n\nprint(sys.executable, asla_env.__file__)"
 _MOVE_SLIDERS = """\
 for shown in (gaussian, expansion, rings, angular):
