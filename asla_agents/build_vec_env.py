@@ -48,6 +48,7 @@ class _WaitingBuild(Build):
     """A build that may be left as it is."""
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Place an atom, or wait."""
         if action != BuildVecEnv.WAIT:
             return super().step(action)
         image = one_hot(self.placement.placed, self.placement.problem)

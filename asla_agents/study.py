@@ -31,6 +31,8 @@ from asla_env.limits import Limits
 from asla_env.problems import best_on_grid
 from asla_env.worker_process import end_with_parent
 
+# What is raised if a worker dies, and then the manager of the queue; not the ConnectionError of a lost Dask cluster.
+_DEAD = (BrokenProcessPool, EOFError, BrokenPipeError, ConnectionRefusedError, ConnectionResetError)
 _KINDS = {"arm": str, "key": str, "seed": int, "episodes": int, "found_at": (int, float, NoneType)}
 MEMBERS = 32  # of an ensemble
 EXACT_WINDOW = 0.01  # eV above the best structure known on the grid
@@ -274,7 +276,7 @@ def _run_there(
                         on_episodes(message)
                     else:
                         yield message
-        except (BrokenProcessPool, EOFError, ConnectionError) as error:  # the latter two if it was the manager's
+        except _DEAD as error:
             raise OSError(
                 "a process of the study died, killed or for want of memory: start it again to go on"
             ) from error

@@ -110,6 +110,7 @@ def end_with_parent(end: Callable[[], None] = lambda: os._exit(1)) -> None:
     sentinel = parent.sentinel
 
     def watch() -> None:
+        """Wait for the other process, and end with it."""
         wait([sentinel])
         end()
 

@@ -129,6 +129,7 @@ def _timed(function: Callable[..., Any], spent: list[NDArray[np.float64]]) -> Ca
     """The function, whose seconds are added to a list."""
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        """Call the function and take its time."""
         start = _now()
         result = function(*args, **kwargs)
         spent.append(_now() - start)

@@ -121,6 +121,7 @@ def n50_text(half: Interval, end: int) -> str:
     """An n50 and its interval, where what the restarts did not reach is beyond their end."""
 
     def number(value: float) -> str:
+        """Episodes, or that they are more than there were."""
         return f"{value:.0f}" if np.isfinite(value) else f"> {end}"
 
     if not np.isfinite(half.low):

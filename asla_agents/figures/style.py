@@ -33,6 +33,7 @@ def at_print_size(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
 
     @wraps(draw)
     def drawn(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
+        """Draw in these settings."""
         from matplotlib import rc_context
 
         with rc_context(_SETTINGS):
