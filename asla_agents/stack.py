@@ -79,9 +79,11 @@ class PolicyStack:
 
     def _drawn(self, states: State, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Images (member, batch, channels, x, y[, z]) and penalties (member,)."""
-        drawn: tuple[Tensor, Tensor] = vmap(lambda *inputs: functional_call(self._draw, *inputs))(
-            {f"representation.{name}": values for name, values in states.items()}, observations
-        )
+        named = {f"representation.{name}": values for name, values in states.items()}
+        with torch.backends.cudnn.flags(enabled=False):  # its batch normalisation refuses members side by side
+            drawn: tuple[Tensor, Tensor] = vmap(lambda *inputs: functional_call(self._draw, *inputs))(
+                named, observations
+            )
         return drawn
 
     def _chosen(self, members: Sequence[int], states: State, part: str) -> State:

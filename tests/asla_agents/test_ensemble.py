@@ -179,12 +179,6 @@ def test_a_batch_of_no_members_is_refused():
         Ensemble([make_config()], members_at_once=0)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_gives_the_same_search_to_rounding():
-    config = make_config(patience=None, episodes=6)
-    np.testing.assert_allclose(results([config], device="cuda")[0].energies, results([config])[0].energies, atol=1e-4)
-
-
 # Networks that were trained on another problem
 
 BEFORE = {"env_id": "ASLA-Graphene-v0", "episodes": 3, "warmup_episodes": 0}
