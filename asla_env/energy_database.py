@@ -49,8 +49,13 @@ class EnergyDatabase:
         self._calculator = f"by-{calculator}"  # not a number, which ASE would take for one
         self._failures = defaultdict[str, deque[str]](deque)  # that are to be again, the first one first
         self._database = cast(SQLite3Database, connect(path, type="db", use_lock_file=False))
-        with _understood(path):
-            self._energies = self._open()
+        try:
+            with _understood(path):
+                self._energies = self._open()
+        except BaseException:
+            if self._database.connection is not None:
+                self._connection.close()
+            raise
 
     def __len__(self) -> int:
         return len(self._energies)

@@ -1,8 +1,12 @@
 """What all tests need."""
 
 import signal
+import subprocess
+import sys
 
 import pytest
+
+_OF_ASE = "ignore:Setting the shape on a NumPy array has been deprecated:DeprecationWarning"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -13,3 +17,14 @@ def _interrupts_reach_the_processes_that_tests_start():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def run_strictly():
+    """Run code in a process of its own, where warnings but that of ASE 3.29 with numpy 2.5 are errors; its output."""
+
+    def run(code: str) -> str:
+        command = [sys.executable, "-W", "error", "-W", _OF_ASE, "-c", code]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    return run

@@ -4,8 +4,6 @@ import copy
 import json
 import pickle
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -144,18 +142,17 @@ def test_each_id_makes_its_problem(env_id: str, name: str) -> None:
     np.testing.assert_array_equal(info["action_mask"], action_mask([], problem))
 
 
-def test_an_environment_is_made_without_importing_the_package_first() -> None:
+def test_an_environment_is_made_without_importing_the_package_first(run_strictly: Callable[[str], str]) -> None:
     code = "import gymnasium; print(gymnasium.make('asla_env:ASLA-Graphene-v0').reset(seed=0)[0].shape)"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, timeout=60)
-    assert done.stdout.decode().strip() == "(1, 41, 36)"
+    assert run_strictly(code).strip() == "(1, 41, 36)"
 
 
-def test_importing_the_package_imports_no_heavy_library() -> None:
+def test_importing_the_package_imports_no_heavy_library(run_strictly: Callable[[str], str]) -> None:
     code = "import asla_env, sys; print({name.split('.')[0] for name in sys.modules})"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, timeout=60)
-    assert "numpy" in done.stdout.decode()
+    imported = run_strictly(code)
+    assert "numpy" in imported
     for heavy in ("torch", "stable_baselines3", "matplotlib", "tblite"):
-        assert repr(heavy) not in done.stdout.decode()
+        assert repr(heavy) not in imported
 
 
 def test_a_build_is_drawn_as_an_image_or_as_text() -> None:

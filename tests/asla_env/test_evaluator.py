@@ -200,7 +200,7 @@ def test_a_warning_turned_into_an_error_is_a_failure() -> None:
         return 0.0
 
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", RuntimeWarning)
         assert Evaluator(Factory(warn)).evaluate(WATER).error == "RuntimeWarning: divide by zero"
 
 

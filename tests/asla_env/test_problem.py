@@ -503,7 +503,7 @@ def test_limits_that_forbid_the_reference_give_a_warning(limits, name, found):
 def test_limits_do_not_hold_for_atoms_of_the_template_and_allow_for_pixels():
     atoms = carbon((0, 0, 0), (0.6, 0, 0), (2.1, 0, 0))  # the nearest two are those of the template
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         Problem.from_atoms(atoms, [2], spacing=0.2)
         Problem.from_atoms(atoms, [2], spacing=0.2, minimum_distance=1.1)  # of 0.987, with pixels of 0.2 Å
         with pytest.raises(UserWarning, match="minimum_distance"):

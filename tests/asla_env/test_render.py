@@ -1,7 +1,6 @@
 """Pictures are measured: colours are read back at the places where atoms and Q-values must be."""
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +70,9 @@ def centre_of_change(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 # The environment's frames
 
 
-def test_importing_the_environments_leaves_matplotlib_alone_and_drawing_leaves_pyplot_alone() -> None:
+def test_importing_the_environments_leaves_matplotlib_alone_and_drawing_leaves_pyplot_alone(
+    run_strictly: Callable[[str], str],
+) -> None:
     code = (
         "import sys, asla_env; from asla_env import film, render, text\n"
         "problem = asla_env.problems.graphene_mini()\n"
@@ -80,7 +81,7 @@ def test_importing_the_environments_leaves_matplotlib_alone_and_drawing_leaves_p
         "render.structure_image([], problem)\n"
         "assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+    run_strictly(code)
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
