@@ -89,7 +89,7 @@ def run_study(
 ) -> Iterator[Row]:
     """Run the restarts that have no row yet; each row is yielded when it is in the file.
 
-    Those that were interrupted go on where they were last kept, at most two minutes before.
+    Those that were interrupted go on where they were last kept, some seconds before.
 
     Parameters
     ----------

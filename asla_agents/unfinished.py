@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from asla_agents.checkpoint import State, read_checkpoint, write_checkpoint
 from asla_agents.config import RunConfig
 
-_EVERY_S = 120.0
+_SHARE = 0.02  # of the time goes into writing
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class UnfinishedSearches:
 
     def __init__(self, rows: Path) -> None:
         self._rows, self._directory = rows, rows.with_name(f"{rows.name}.unfinished")
-        self._written_at = time.monotonic()
+        self._written_at, self._took = time.monotonic(), 0.0
         self._seen: dict[Path, tuple[int, Progress]] = {}  # time of the file, and what is in it
 
     @contextmanager
@@ -78,7 +78,7 @@ class UnfinishedSearches:
         return {i: read_checkpoint(path) for i, path in paths.items() if path.exists()}
 
     def write_if_due(self, group: Sequence[tuple[str, RunConfig]], states: Callable[[], Mapping[int, State]]) -> None:
-        """Keep searches of which arms and settings are given, if it is two minutes since that was done.
+        """Keep searches of which arms and settings are given, unless it would take more than a fiftieth of the time.
 
         Parameters
         ----------
@@ -87,8 +87,11 @@ class UnfinishedSearches:
         states
             Called for the states of the unfinished ones, by their places in `group`; see `Ensemble.states`.
         """
-        if time.monotonic() - self._written_at >= _EVERY_S:
+        now = time.monotonic()
+        if self._took <= _SHARE * (now - self._written_at):
             self.write(group, states())
+            self._written_at = time.monotonic()
+            self._took = self._written_at - now
 
     def write(self, group: Sequence[tuple[str, RunConfig]], states: Mapping[int, State]) -> None:
         """Keep searches of which arms and settings are given, and states by their places among them."""
@@ -96,7 +99,6 @@ class UnfinishedSearches:
             arm, config = group[i]
             told = {"arm": arm, "key": config.key}
             write_checkpoint(self._path(config.key, config.seed), State(told | plain, tensors))
-        self._written_at = time.monotonic()
 
     def progress(self) -> list[Progress]:
         """How far each search had come, for a second process that watches; by name of the file."""

@@ -172,7 +172,7 @@ def has_ended(group: int) -> bool:
 
 
 def test_searches_without_a_row_go_on_where_they_were_last_kept(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(unfinished, "_EVERY_S", 0.0)
+    monkeypatch.setattr(unfinished, "_SHARE", np.inf)
     path, ended = tmp_path / "rows.jsonl", []
 
     def stop(n_episodes):
@@ -197,7 +197,7 @@ def test_a_search_that_comes_first_goes_on_where_it_was_last_kept(n_rounds, tmp_
     before = {"env_id": "ASLA-Graphene-v0", "episodes": 5}
     study = Study(settings=SETTINGS | {"pretrained": before, "warmup_episodes": 0})
     expected = list(run_study(study, tmp_path / "whole.jsonl", restarts=2))
-    monkeypatch.setattr(unfinished, "_EVERY_S", 0.0)
+    monkeypatch.setattr(unfinished, "_SHARE", np.inf)
     path, rounds, one_round = tmp_path / "rows.jsonl", [], Ensemble.round
 
     def counted(ensemble):
