@@ -57,6 +57,14 @@ _QUESTIONS = [
         restarts=20,
     ),
     Experiment(
+        "grain-boundary",
+        "Does one Gaussian do for the grain boundary too, or does it take the several widths of AGR? Fig. 7 is without it.",
+        Study(settings=GRAIN_BOUNDARY, arms={"one-hot": ONE_HOT, "Gaussian, λ = 1.25Δ": gaussian(1.25), "AGR": AGR}),
+        restarts=40,
+        paper_n50={"one-hot": 4400, "AGR": 2200},
+        earlier=[("AGR", "one-hot")],
+    ),
+    Experiment(
         "imagination",
         "A local energy model judges imagined builds before one of them is paid for: does that save energies?",
         Study(settings={**GRAPHENE, **gaussian(1.25)}, arms={"ASLA": {}, "with imagination": {"imagination": {}}}),
