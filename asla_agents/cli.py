@@ -11,13 +11,11 @@ from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
@@ -26,17 +24,16 @@ from asla_agents.config_toml import to_toml
 from asla_agents.experiments import MEASUREMENTS
 from asla_agents.figures import figure, learning_curve, study_figure
 from asla_agents.figures import markdown as markdown_table
-from asla_agents.figures.curves import n50_text
 from asla_agents.jobs import job_of, measure, rows_path, search_config
 from asla_agents.report import film_best, write_report
 from asla_agents.representations import REPRESENTATIONS
+from asla_agents.restarts import censor
 from asla_agents.run_directory import RunDirectory
 from asla_agents.settings_error import one_line
-from asla_agents.study import Row, Study, curve_data, missing_restarts, read_study_rows, rows_of, run_study
-from asla_agents.success import log_rank, median_episode, n50
+from asla_agents.study import Row, read_study_rows
 from asla_agents.training import SearchResult, resume, search
 from asla_agents.watch import watch
-from asla_agents.watch_study import watch_study
+from asla_agents.watch_study import run_watched, study_table, watch_study
 from asla_env import IDS, calculators
 from asla_env.executors import energy_executor
 from asla_env.limits import Limits
@@ -202,6 +199,9 @@ def study_command(
     to_the_end: Annotated[
         bool, typer.Option("--to-the-end", help="Use all episodes, even after a success, to find the best on the grid.")
     ] = False,
+    as_it_is: Annotated[
+        bool, typer.Option("--as-it-is", help="Run nothing: write rows of unfinished restarts as far as they came.")
+    ] = False,
 ) -> None:
     """Compare settings over many restarts; what is in the file of rows already is not run again."""
     try:
@@ -211,10 +211,13 @@ def study_command(
             return
         job = job_of(spec, evaluator, episodes, smoke, to_the_end)
         path, n = rows or job.rows, job.restarts if restarts is None else restarts
-        _watch_study(job.study, path, n, workers=workers, device=device, energy_workers=energy_workers, dask=dask)
+        if as_it_is:
+            censor(job.study, path)
+        else:
+            run_watched(job.study, path, n, workers=workers, device=device, energy_workers=energy_workers, dask=dask)
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
-    _report_study(job.study, read_study_rows(path), n)
+    Console().print(study_table(job.study, read_study_rows(path), n))
 
 
 @app.command("plot")
@@ -377,33 +380,6 @@ def _report(result: SearchResult) -> None:
         f"best energy {result.best_energy:.4f} eV, {result.best_energy_above_reference:+.4f} eV from the reference"
     )
     console.print(f"results in {result.directory}")
-
-
-def _watch_study(study: Study, path: Path, restarts: int, **how: Any) -> None:
-    """Run what is missing of a study, with a bar of its episodes and the curve so far of the arm that had news."""
-    missing = missing_restarts(study, path, restarts)
-    budget = {(arm, config.seed): config.episodes for arm, config in missing}
-    with tqdm(total=sum(budget.values()), unit="episode", dynamic_ncols=True, disable=not missing) as bar:
-        for row in run_study(study, path, restarts, on_episodes=bar.update, **how):
-            bar.update(budget[row["arm"], row["seed"]] - row["episodes"])  # those that a success saved
-            found_at, episodes = curve_data(rows_of(study, row["arm"], read_study_rows(path)))
-            half = median_episode(found_at, episodes)
-            known = f"half by {half:g}" if np.isfinite(half) else "not half yet"
-            bar.set_postfix_str(f"{row['arm']}: {np.isfinite(found_at).sum()} of {len(found_at)} found, {known}")
-
-
-def _report_study(study: Study, rows: list[Row], restarts: int) -> None:
-    """Print a line for each arm: successes, episodes until half of the restarts know the structure, p-value."""
-    table = Table("arm", "found", "n50 (95 % interval)", "p, same as the first")
-    first: tuple[list[float], list[int]] | None = None
-    for arm in study.arms:
-        found_at, episodes = curve_data([row for row in rows_of(study, arm, rows) if row["seed"] < restarts])
-        p_value = f"{log_rank(found_at, episodes, *first):.2g}" if first else "-"
-        first = first or (found_at, episodes)
-        n_found = len(found_at) - int(np.isnan(found_at).sum())
-        interval = n50_text(n50(found_at, episodes), max(episodes))
-        table.add_row(arm, f"{n_found} of {len(found_at)}", interval, p_value)
-    Console().print(table)
 
 
 def _fail(error: Exception) -> None:

@@ -120,6 +120,10 @@ class Ensemble:
         """All that each unfinished member is, by its place in the settings; to be asked for between two rounds."""
         return {member.index: member.state() for member in self._members if not member.is_done}
 
+    def results(self) -> list[MemberResult]:
+        """What each unfinished member has found so far; to be asked for between two rounds."""
+        return [member.result() for member in self._members]
+
     def _networks_before(self, members: Sequence[Member], executor: Executor | None) -> dict[int, dict[str, Tensor]]:
         """Run the searches that come first, if any; the networks of their best structures, by place."""
         first = [before for member in members if (before := member.config.before())]

@@ -1,45 +1,18 @@
-"""Studies: many restarts of a few settings, a row for each, that go on after any interruption."""
+"""Studies: many restarts of a few settings, and their rows."""
 
-import json
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, suppress
-from functools import partial
-from itertools import groupby
-from math import ceil, isfinite, nan
-from multiprocessing.managers import SyncManager
+from collections.abc import Sequence
 from pathlib import Path
-from queue import Empty
 from types import NoneType
 from typing import Any, Self
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
-from asla_agents.ensemble import Ensemble, shared_settings
-from asla_agents.member import MemberResult
-from asla_agents.training import make_env
-from asla_agents.unfinished import UnfinishedSearches, episodes_of
-from asla_env.executors import energy_executor
-from asla_env.limits import Limits
-from asla_env.problems import best_on_grid
-from asla_env.worker_process import end_with_parent
 
-# What is raised if a worker dies, and then the manager of the queue; not the ConnectionError of a lost Dask cluster.
-_DEAD = (BrokenProcessPool, EOFError, BrokenPipeError, ConnectionRefusedError, ConnectionResetError)
 _KINDS = {"arm": str, "key": str, "seed": int, "episodes": int, "found_at": (int, float, NoneType)}
-MEMBERS = 32  # of an ensemble
-EXACT_WINDOW = 0.01  # eV above the best structure known on the grid
 Row = dict[str, Any]
-_Group = list[tuple[str, RunConfig]]  # arm and settings of restarts
-_Energies = Callable[[], AbstractContextManager[Executor | None]]  # which makes what computes them
-_RunGroup = Callable[[_Group, Callable[[int], None]], Iterator[Row]]  # which is told of episodes as they end
 
 
 class Study(BaseModel):
@@ -74,78 +47,6 @@ class Study(BaseModel):
         """Return the same comparison with some settings changed, in all arms."""
         arms = {arm: {k: v for k, v in own.items() if k not in settings} for arm, own in self.arms.items()}
         return self.model_copy(update={"settings": self.settings | settings, "arms": arms})
-
-
-def run_study(
-    study: Study,
-    path: Path,
-    restarts: int,
-    workers: int = 1,
-    device: str = "cpu",
-    members: int = MEMBERS,
-    energy_workers: int = 0,
-    dask: str | None = None,
-    on_episodes: Callable[[int], None] | None = None,
-) -> Iterator[Row]:
-    """Run the restarts that have no row yet; each row is yielded when it is in the file.
-
-    Those that were interrupted go on where they were last kept, some seconds before.
-
-    Parameters
-    ----------
-    study
-        What to run.
-    path
-        File of rows, a line of JSON each. Rows of other settings in it are left alone.
-    restarts
-        Restarts of each arm, from seed 0 on.
-    workers
-        Processes, of one thread each; of one worker it is this process.
-    device
-        Where the networks are.
-    members
-        Most searches that one process advances together.
-    energy_workers
-        Guarded processes that each of these has for energies; 0: it computes them itself.
-    dask
-        Address of the scheduler of a Dask cluster that computes the energies instead.
-    on_episodes
-        Called with the number of episodes that ended since the last call, at first those of an interrupted run.
-
-    Raises
-    ------
-    ValueError
-        If a number is not at least 1, `energy_workers` not at least 0, settings are wrong, there is no such device, or
-        another process writes the file.
-    OSError
-        If one of the processes dies.
-    """
-    for name, number in (("restarts", restarts), ("workers", workers), ("members", members)):
-        if number < 1:
-            raise ValueError(f"`{name}` is {number} but must be at least 1")
-    if energy_workers < 0:
-        raise ValueError(f"`energy_workers` is {energy_workers} but must be at least 0")
-    _check_device(device)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = UnfinishedSearches(path)
-    with unfinished.locked():
-        for row in read_study_rows(path):
-            unfinished.remove(row["key"], row["seed"])  # left by a process that was killed just then
-        groups = _groups(missing_restarts(study, path, restarts), workers, members)
-        if not groups:
-            return
-        _mend(path)
-        with path.open("a", encoding="utf-8") as file:
-            limits = Limits().shared_by(workers * energy_workers) if energy_workers else None
-            energies = partial(energy_executor, energy_workers, limits, dask)
-            run_group = partial(_run_group, device, energies, unfinished)
-            run = _run_here if workers == 1 else _run_there
-            for row in run(groups, workers, run_group, on_episodes or (lambda _: None)):
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-                unfinished.remove(row["key"], row["seed"])
-                yield row
 
 
 def missing_restarts(study: Study, path: Path, restarts: int) -> list[tuple[str, RunConfig]]:
@@ -208,157 +109,3 @@ def curve_data(rows: Sequence[Row], what: str = "found_at") -> tuple[list[float]
     """
     found_at = [np.nan if row.get(what) is None else float(row[what]) for row in rows]
     return found_at, [row["episodes"] for row in rows]
-
-
-def _check_device(device: str) -> None:
-    """Raise ValueError unless networks can be there."""
-    try:
-        torch.empty(0, device=device)
-    except (AssertionError, RuntimeError) as error:  # the former if torch was built without it
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"`device` is {device!r} but must be one of this machine and its torch: {reason}") from error
-
-
-def _mend(path: Path) -> None:
-    """Cut off the end of a row that was being written when the process died."""
-    if path.exists():
-        text = path.read_bytes()
-        with path.open("r+b") as file:
-            file.truncate(text.rfind(b"\n") + 1)
-
-
-def _groups(restarts: _Group, workers: int, members: int) -> list[_Group]:
-    """Restarts that may go together, in groups of even size, at least one for each worker."""
-
-    def shared(restart: tuple[str, RunConfig]) -> list[str]:
-        """What members of an ensemble must share."""
-        return list(shared_settings(restart[1]).values())
-
-    groups = []
-    for _, alike in groupby(sorted(restarts, key=shared), key=shared):
-        together = list(alike)
-        n_groups = min(len(together), workers * ceil(len(together) / (workers * members)))
-        groups += [together[i::n_groups] for i in range(n_groups)]
-    return groups
-
-
-def _run_here(
-    groups: list[_Group], _workers: int, run_group: _RunGroup, on_episodes: Callable[[int], None]
-) -> Iterator[Row]:
-    """Run groups in this process, one after another."""
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        for group in groups:
-            yield from run_group(group, on_episodes)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _run_there(
-    groups: list[_Group], workers: int, run_group: _RunGroup, on_episodes: Callable[[int], None]
-) -> Iterator[Row]:
-    """Run groups in processes of their own."""
-    context = multiprocessing.get_context("spawn")
-    manager = SyncManager(ctx=context)
-    manager.start(end_with_parent)
-    with manager, ProcessPoolExecutor(workers, context, end_with_parent) as pool:
-        queue = manager.Queue()
-        running: set[Future[None]] = {pool.submit(_report_group, run_group, group, queue) for group in groups}
-        try:
-            while running or not queue.empty():
-                done, running = wait(running, timeout=0, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()  # raises what went wrong there
-                with suppress(Empty):
-                    message = queue.get(timeout=0.5)
-                    if isinstance(message, int):
-                        on_episodes(message)
-                    else:
-                        yield message
-        except _DEAD as error:
-            raise OSError(
-                "a process of the study died, killed or for want of memory: start it again to go on"
-            ) from error
-        finally:
-            processes = list((pool._processes or {}).values())  # which the pool forgets as it shuts down
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:  # on an interrupt nothing else stops them
-                process.terminate()
-
-
-def _report_group(run_group: _RunGroup, group: _Group, queue: Any) -> None:
-    """Run an ensemble in a process of its own and hand over its rows, and how many episodes ended."""
-    torch.set_num_threads(1)
-    for row in run_group(group, queue.put):
-        queue.put(row)
-
-
-def _run_group(
-    device: str,
-    energies: _Energies,
-    unfinished: UnfinishedSearches,
-    group: _Group,
-    on_episodes: Callable[[int], None],
-) -> Iterator[Row]:
-    """Run an ensemble; what of it was run before goes on."""
-    configs = [config for _, config in group]
-    with energies() as executor:
-        states = unfinished.read(configs)
-        new = {i: restart for i, restart in enumerate(group) if i not in states}
-        networks = _networks_before(device, executor, unfinished, new)
-        ensemble = Ensemble(configs, device, executor=executor, states=states, networks=networks)
-        if networks:
-            unfinished.write(group, ensemble.states())
-        for before in filter(None, (config.before() for config in configs)):
-            unfinished.remove(before.key, before.seed)  # its network has been taken over, and kept
-        if states:
-            on_episodes(sum(episodes_of(state) for state in states.values()))
-        exact = _best_on_grid(configs[0], executor) + EXACT_WINDOW
-
-        def on_round(n_episodes: int) -> None:
-            """Keep, from time to time, what would be lost."""
-            unfinished.write_if_due(group, ensemble.states)
-            on_episodes(n_episodes)
-
-        for result in ensemble.run(on_round):
-            yield _row(group[result.index][0], result, exact)
-
-
-def _networks_before(
-    device: str, executor: Executor | None, unfinished: UnfinishedSearches, restarts: dict[int, tuple[str, RunConfig]]
-) -> dict[int, dict[str, torch.Tensor]]:
-    """Networks that restarts begin with, of the searches that come first, if any; these go on where they were kept."""
-    first = {i: (arm, before) for i, (arm, config) in restarts.items() if (before := config.before())}
-    if not first:
-        return {}
-    places, group = list(first), list(first.values())
-    configs = [config for _, config in group]
-    ensemble = Ensemble(configs, device, executor=executor, states=unfinished.read(configs))
-    results = ensemble.run(lambda _: unfinished.write_if_due(group, ensemble.states))
-    return {places[result.index]: result.best.weights for result in results if result.best is not None}
-
-
-def _best_on_grid(config: RunConfig, executor: Executor | None) -> float:
-    """Energy above the reference, in eV, of the most stable structure known on the grid; nan if none has an energy."""
-    env = make_env(config, executor)
-    energies = [env.evaluator.evaluate(atoms).energy for atoms in best_on_grid(env.problem.name)]
-    return min(filter(isfinite, energies), default=nan) - env.reference_energy
-
-
-def _row(arm: str, result: MemberResult, exact: float) -> Row:
-    """What is kept of a restart; structures up to `exact`, in eV above the reference, count as the best on the grid."""
-    energies = result.energies[np.isfinite(result.energies)]
-    at = np.flatnonzero(result.energies <= exact)
-    row = {
-        "arm": arm,
-        "key": result.config.key,
-        "seed": result.config.seed,
-        "budget": result.config.episodes,
-        "episodes": result.episodes,
-        "found_at": result.found_at,
-        "exact_at": int(at[0]) + 1 if len(at) else None,
-        "best_above_reference": round(float(energies.min()), 4) if len(energies) else None,
-        "median_last_100": round(float(np.median(energies[-100:])), 3) if len(energies) else None,
-    }
-    return row | ({"learned": result.learned} if result.learned else {})

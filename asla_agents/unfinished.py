@@ -110,6 +110,10 @@ class UnfinishedSearches:
                     self._seen[path] = changed, _progress_of(read_checkpoint(path))
         return [self._seen[path][1] for path in paths if path in self._seen]
 
+    def seeds(self, key: str) -> list[int]:
+        """Seeds of the searches of some settings, by their key, that were kept, ascending."""
+        return sorted(int(path.stem.rpartition("-")[2]) for path in self._directory.glob(f"{key}-*.zip"))
+
     def remove(self, key: str, seed: int) -> None:
         """Forget a search that has a row."""
         self._path(key, seed).unlink(missing_ok=True)

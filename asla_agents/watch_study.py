@@ -1,18 +1,22 @@
-"""A study as seen from a terminal, while other processes write its rows."""
+"""A study as seen from a terminal, while this process or others write its rows, and in the end."""
 
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from tqdm import tqdm
 
 from asla_agents.callbacks import read_rows
-from asla_agents.study import Row, curve_data
-from asla_agents.success import median_episode
+from asla_agents.figures.curves import n50_text
+from asla_agents.restarts import run_study
+from asla_agents.study import Row, Study, curve_data, missing_restarts, read_study_rows, rows_of
+from asla_agents.success import log_rank, median_episode, n50
 from asla_agents.unfinished import Progress, UnfinishedSearches
 from asla_agents.watch import check_wait
 
@@ -43,6 +47,57 @@ def watch_study(path: Path, console: Console, once: bool = False, every_s: float
         while True:
             live.update(study_view(_rows(path), unfinished.progress()), refresh=True)
             time.sleep(every_s)
+
+
+def run_watched(study: Study, path: Path, restarts: int, **how: Any) -> None:
+    """Run what is missing of a study, with a bar of its episodes and the curve so far of the arm that had news.
+
+    Parameters
+    ----------
+    study, path, restarts, how
+        As for `run_study`.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `run_study`.
+    """
+    missing = missing_restarts(study, path, restarts)
+    budget = {(arm, config.seed): config.episodes for arm, config in missing}
+    with tqdm(total=sum(budget.values()), unit="episode", dynamic_ncols=True, disable=not missing) as bar:
+        for row in run_study(study, path, restarts, on_episodes=bar.update, **how):
+            bar.update(budget[row["arm"], row["seed"]] - row["episodes"])  # those that a success saved
+            found_at, episodes = curve_data(rows_of(study, row["arm"], read_study_rows(path)))
+            half = median_episode(found_at, episodes)
+            known = f"half by {half:g}" if np.isfinite(half) else "not half yet"
+            bar.set_postfix_str(f"{row['arm']}: {np.isfinite(found_at).sum()} of {len(found_at)} found, {known}")
+
+
+def study_table(study: Study, rows: Sequence[Row], restarts: int) -> Table:
+    """A line for each arm: successes, episodes until half of the restarts know the structure, p-value.
+
+    Parameters
+    ----------
+    study
+        What was compared.
+    rows
+        Its rows.
+    restarts
+        Seeds from 0 on that count.
+    """
+    table = Table("arm", "found", "n50 (95 % interval)", "p, same as the first")
+    first: tuple[list[float], list[int]] | None = None
+    for arm in study.arms:
+        found_at, episodes = curve_data([row for row in rows_of(study, arm, rows) if row["seed"] < restarts])
+        if not episodes:
+            table.add_row(arm, "no rows", "-", "-")
+            continue
+        p_value = f"{log_rank(found_at, episodes, *first):.2g}" if first else "-"
+        first = first or (found_at, episodes)
+        n_found = len(found_at) - int(np.isnan(found_at).sum())
+        interval = n50_text(n50(found_at, episodes), max(episodes))
+        table.add_row(arm, f"{n_found} of {len(found_at)}", interval, p_value)
+    return table
 
 
 def study_view(rows: Sequence[Row], unfinished: Sequence[Progress] = ()) -> Table:

@@ -18,7 +18,7 @@ from asla_agents.member import MemberResult
 from asla_agents.q_map import QMapNetwork
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import REPRESENTATIONS
-from asla_agents.study import _row
+from asla_agents.restarts import _row
 from asla_env import IDS, AtomPlacementEnv
 from asla_env.problems import PROBLEMS
 

@@ -10,7 +10,8 @@ import pytest
 from asla_agents.callbacks import read_rows
 from asla_agents.experiments import EXPERIMENTS, changed, changes, generalisation, phases
 from asla_agents.jobs import job_of
-from asla_agents.study import rows_of, run_study
+from asla_agents.restarts import run_study
+from asla_agents.study import rows_of
 from asla_env.problems import graphene
 
 DISTINCT = {experiment.name: experiment for experiment in EXPERIMENTS.values()}

@@ -11,7 +11,8 @@ from asla_agents.config import RunConfig
 from asla_agents.convolution import FourierConvolution
 from asla_agents.ensemble import Ensemble
 from asla_agents.representations import REPRESENTATIONS
-from asla_agents.study import Study, run_study
+from asla_agents.restarts import run_study
+from asla_agents.study import Study
 from asla_agents.training import make_env
 from asla_env.xwch import energy_batch
 

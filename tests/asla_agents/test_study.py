@@ -15,14 +15,14 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from asla_agents import cli, unfinished
-from asla_agents import study as study_module
+from asla_agents import cli, restarts, unfinished
 from asla_agents.callbacks import read_rows
 from asla_agents.checkpoint import CheckpointError
 from asla_agents.config import RunConfig
 from asla_agents.ensemble import Ensemble
 from asla_agents.member import MemberResult
-from asla_agents.study import Study, curve_data, missing_restarts, rows_of, run_study
+from asla_agents.restarts import censor, run_study
+from asla_agents.study import Study, curve_data, missing_restarts, rows_of
 
 SETTINGS = {
     "env_id": "ASLA-GrapheneMini-v0",
@@ -192,6 +192,37 @@ def test_searches_without_a_row_go_on_where_they_were_last_kept(whole, tmp_path,
     assert not kept[0].parent.exists()
 
 
+def test_unfinished_searches_have_rows_as_far_as_they_came_until_there_are_longer_ones(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(unfinished, "_SHARE", np.inf)
+    path, ended = tmp_path / "rows.jsonl", []
+
+    def stop(n_episodes):
+        ended.append(n_episodes)
+        if len(ended) == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(run_study(STUDY, path, restarts=3, on_episodes=stop))
+    kept = censor(STUDY, path)
+    assert [(row["arm"], row["seed"], row["episodes"], row["budget"]) for row in kept] == [
+        ("wide", seed, 7, 7) for seed in range(3)
+    ]
+    shorter = list(run_study(STUDY.changed(episodes=7), tmp_path / "shorter.jsonl", restarts=3))
+    assert kept == in_order(row for row in shorter if row["arm"] == "wide")
+    assert rows_of(STUDY, "wide", read_rows(path)) == kept
+    assert censor(STUDY, path) == []
+    list(run_study(STUDY, path, restarts=3))
+    assert rows_of(STUDY, "wide", read_rows(path)) == [row for row in whole if row["arm"] == "wide"]
+
+
+def test_nothing_is_written_of_a_study_that_was_not_begun(tmp_path):
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps({"settings": SETTINGS}))
+    done = CliRunner().invoke(cli.app, ["study", str(spec), "--as-it-is"])
+    assert (done.exit_code, "no rows" in done.output) == (0, True)
+    assert sorted(tmp_path.iterdir()) == [spec]
+
+
 @pytest.mark.parametrize("n_rounds", [3, 6])
 def test_a_search_that_comes_first_goes_on_where_it_was_last_kept(n_rounds, tmp_path, monkeypatch):
     before = {"env_id": "ASLA-Graphene-v0", "episodes": 5}
@@ -298,15 +329,15 @@ def a_result(energies, **settings):
 
 
 def test_the_best_on_the_grid_is_found_up_to_a_hundredth_of_an_electronvolt_and_whatever_is_lower():
-    exact = study_module._best_on_grid(STUDY.config("one-hot", 0), None)
+    exact = restarts._best_on_grid(STUDY.config("one-hot", 0), None)
     assert exact == pytest.approx(-0.0453, abs=1e-4)
-    limit = exact + study_module.EXACT_WINDOW
+    limit = exact + restarts.EXACT_WINDOW
     for energies, at in (([1, limit + 1e-4, np.inf], None), ([1, limit - 1e-4], 2), ([1, 2, -9, limit], 3)):
-        assert study_module._row("an arm", a_result(energies), limit)["exact_at"] == at
+        assert restarts._row("an arm", a_result(energies), limit)["exact_at"] == at
 
 
 def test_without_an_energy_of_the_best_on_the_grid_nothing_is_it():
-    assert study_module._row("an arm", a_result([-1e6]), np.nan)["exact_at"] is None
+    assert restarts._row("an arm", a_result([-1e6]), np.nan)["exact_at"] is None
 
 
 def test_rows_from_before_the_best_on_the_grid_was_looked_for_have_none():
