@@ -282,7 +282,8 @@ def _so_far(study: Study, arm: str, unfinished: UnfinishedSearches) -> list[Row]
     configs = [study.config(arm, seed) for seed in unfinished.seeds(study.config(arm, 0).key)]
     if not configs:
         return []
-    results = Ensemble(configs, states=unfinished.read(configs)).results()
+    ensemble = Ensemble(configs, states=unfinished.read(configs))
+    results = [result for result in ensemble.results() if result.episodes]
     exact = _best_on_grid(configs[0], None) + EXACT_WINDOW
     configs = [result.config.model_copy(update={"episodes": result.episodes}) for result in results]
     return [_row(arm, replace(result, config=config), exact) for result, config in zip(results, configs, strict=True)]

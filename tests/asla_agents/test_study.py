@@ -223,7 +223,7 @@ def test_nothing_is_written_of_a_study_that_was_not_begun(tmp_path):
     assert sorted(tmp_path.iterdir()) == [spec]
 
 
-@pytest.mark.parametrize("n_rounds", [3, 6])
+@pytest.mark.parametrize("n_rounds", [3, 5, 6])
 def test_a_search_that_comes_first_goes_on_where_it_was_last_kept(n_rounds, tmp_path, monkeypatch):
     before = {"env_id": "ASLA-Graphene-v0", "episodes": 5}
     study = Study(settings=SETTINGS | {"pretrained": before, "warmup_episodes": 0})
@@ -244,6 +244,7 @@ def test_a_search_that_comes_first_goes_on_where_it_was_last_kept(n_rounds, tmp_
     with pytest.raises(KeyboardInterrupt):
         list(run_study(study, path, restarts=2))
     assert len(list((tmp_path / "rows.jsonl.unfinished").iterdir())) == 2
+    assert [row["episodes"] for row in censor(study, path)] == [1] * (2 if n_rounds == 6 else 0)
     monkeypatch.setattr(Ensemble, "round", counted)
     assert in_order(run_study(study, path, restarts=2)) == in_order(expected)
     assert len(rounds) == 5 + 4
