@@ -94,7 +94,7 @@ def run_study(
     with unfinished.locked():
         for row in read_study_rows(path):
             unfinished.remove(row["key"], row["seed"])  # left by a process that was killed just then
-        groups = _groups(missing_restarts(study, path, restarts), workers, members)
+        groups = _groups(missing_restarts(study, path, restarts), workers, members, side_by_side=device != "cpu")
         if not groups:
             return
         with _appended(path) as append:
@@ -165,8 +165,12 @@ def _appended(path: Path) -> Iterator[Callable[[Row], None]]:
         yield append
 
 
-def _groups(restarts: _Group, workers: int, members: int) -> list[_Group]:
-    """Restarts that may go together, in groups of even size, at least one for each worker."""
+def _groups(restarts: _Group, workers: int, members: int, side_by_side: bool) -> list[_Group]:
+    """Restarts that may go together, in groups of even size.
+
+    Of those that may, there is a group for each worker, so that none waits long for the others in the end; or, side by
+    side, for as many workers as is their share: on a GPU large groups are what saves time.
+    """
 
     def shared(restart: tuple[str, RunConfig]) -> list[str]:
         """What members of an ensemble must share."""
@@ -175,7 +179,8 @@ def _groups(restarts: _Group, workers: int, members: int) -> list[_Group]:
     groups = []
     for _, alike in groupby(sorted(restarts, key=shared), key=shared):
         together = list(alike)
-        n_groups = min(len(together), workers * ceil(len(together) / (workers * members)))
+        theirs = max(1, round(workers * len(together) / len(restarts))) if side_by_side else workers
+        n_groups = min(len(together), theirs * ceil(len(together) / (theirs * members)))
         groups += [together[i::n_groups] for i in range(n_groups)]
     return groups
 

@@ -61,6 +61,17 @@ def test_workers_and_groups_do_not_change_the_rows(whole, tmp_path):
     assert in_order(run_study(STUDY, tmp_path / "rows.jsonl", restarts=3, workers=2, members=2)) == whole
 
 
+@pytest.mark.parametrize(
+    ("side_by_side", "members", "sizes"),
+    [(False, 32, [1, 2, 2, 3, 3, 4]), (True, 32, [5, 5, 5]), (False, 2, [1, 1, 1, 2, 2, 2, 2, 2, 2])],
+)
+def test_restarts_go_in_groups_that_depend_on_what_takes_the_time(side_by_side, members, sizes):
+    several = [(arm, STUDY.config(arm, seed)) for arm, n in (("one-hot", 10), ("wide", 5)) for seed in range(n)]
+    groups = restarts._groups(several, 3, members, side_by_side)
+    assert sorted(map(len, groups)) == sizes
+    assert all(len({arm for arm, _ in group}) == 1 for group in groups)
+
+
 def test_a_negative_number_of_processes_for_energies_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`energy_workers` is -1 but must be at least 0"):
         list(run_study(STUDY, tmp_path / "rows.jsonl", restarts=1, energy_workers=-1))
