@@ -109,6 +109,6 @@ def _best_new(
         if np.isneginf(moves.values[atom, site]):
             break
         is_new = not builds.visits(others, [site], in_flight)[0]
-        if is_new and (problem.maximum_distance is None or legal_order([*others, site], problem)):
+        if is_new and (problem.maximum_distance is None or legal_order([*others.tolist(), int(site)], problem)):
             return atom, site
     return None

@@ -284,7 +284,7 @@ class BuildReplay:
         atoms = self._with_template(rng.permutation(placed))
         if self._free_origin:
             species = atoms // self._problem.grid.n_pixels
-            chosen = rng.choice(np.flatnonzero(species == species[0]))
+            chosen = int(rng.choice(np.flatnonzero(species == species[0])))
             atoms[[0, chosen]] = atoms[[chosen, 0]]
         return atoms
 
