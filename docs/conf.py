@@ -25,6 +25,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "api_names",
+    "drawn_figures",
     "from_the_code",
 ]
 exclude_patterns = ["_build", "extensions", "templates", "examples"]

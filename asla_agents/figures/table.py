@@ -40,12 +40,12 @@ def markdown(directory: Path) -> str:
     lines = ["| figure | commands | the paper, or the question | ours |", "|---|---|---|---|"]
     for name in NAMES:
         commands = f"`asla plot {name}`" if name in DRAWINGS else f"`asla study {name}`<br>`asla plot {name}`"
-        lines.append(f"| {name} | {commands} | {_claim(name)} | {_ours(name, directory)} |")
+        lines.append(f"| {name} | {commands} | {claim(name)} | {_ours(name, directory)} |")
     return "\n".join(lines) + "\n"
 
 
-def _claim(name: str) -> str:
-    """What the paper shows."""
+def claim(name: str) -> str:
+    """What the paper shows in a figure, one of `NAMES`, or what is asked beyond it."""
     if name in DRAWINGS:
         return DRAWINGS[name].claim
     if name in _CLAIMS:
