@@ -200,12 +200,14 @@ def study_command(
         bool, typer.Option("--to-the-end", help="Use all episodes, even after a success, to find the best on the grid.")
     ] = False,
     as_it_is: Annotated[
-        bool, typer.Option("--as-it-is", help="Run nothing: write rows of unfinished restarts as far as they came.")
+        bool, typer.Option("--as-it-is", help="Run no search: write rows of unfinished restarts as far as they came.")
     ] = False,
 ) -> None:
     """Compare settings over many restarts; what is in the file of rows already is not run again."""
     try:
         if spec in MEASUREMENTS:
+            if as_it_is:
+                raise ValueError(f"`spec` is {spec!r} but `--as-it-is` is for what has searches")
             for line in measure(spec, rows or rows_path(spec), restarts, evaluator, episodes, smoke):
                 Console(markup=False).print(line)
             return

@@ -122,7 +122,7 @@ class Ensemble:
 
     def results(self) -> list[MemberResult]:
         """What each unfinished member has found so far; to be asked for between two rounds."""
-        return [member.result() for member in self._members]
+        return [member.result() for member in self._members if not member.is_done]
 
     def _networks_before(self, members: Sequence[Member], executor: Executor | None) -> dict[int, dict[str, Tensor]]:
         """Run the searches that come first, if any; the networks of their best structures, by place."""

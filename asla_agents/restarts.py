@@ -92,9 +92,9 @@ def run_study(
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = UnfinishedSearches(path)
     with unfinished.locked():
-        for row in read_study_rows(path):
-            unfinished.remove(row["key"], row["seed"])  # left by a process that was killed just then
-        groups = _groups(missing_restarts(study, path, restarts), workers, members, side_by_side=device != "cpu")
+        _forget_ended(path, unfinished)
+        on_gpu = torch.device(device).type != "cpu"
+        groups = _groups(missing_restarts(study, path, restarts), workers, members, side_by_side=on_gpu)
         if not groups:
             return
         with _appended(path) as append:
@@ -111,8 +111,11 @@ def run_study(
 def censor(study: Study, path: Path) -> list[Row]:
     """Write, and return, a row of each unfinished restart as far as it had come when it was last kept.
 
-    It is the row of a restart that was allowed so many episodes. What was kept stays: the study can go on, and a row of
-    more episodes then takes the place of this one.
+    It is the row of a restart that was allowed so many episodes, with the key that it would have been `unfinished` of.
+    What was kept stays: the study can go on, and a row of more episodes then takes the place of this one. No search is
+    run, but the reference and the best structures known on the grid are computed, here and unguarded. Where a search
+    that comes first (`RunConfig.pretrained`) has no `episodes` of its own, give it some: else the key says that it was
+    as short as this one.
 
     Parameters
     ----------
@@ -124,12 +127,13 @@ def censor(study: Study, path: Path) -> list[Row]:
     Raises
     ------
     ValueError
-        If settings are wrong, or another process writes the file.
+        If settings are wrong, another process writes the file, or the calculator fails on the reference.
     CheckpointError
         If the file of an unfinished restart is damaged.
     """
     unfinished = UnfinishedSearches(path)
     with unfinished.locked():
+        _forget_ended(path, unfinished)
         there = {(row["key"], row["seed"]) for row in read_study_rows(path)}
         so_far = [row for arm in study.arms for row in _so_far(study, arm, unfinished)]
         new = [row for row in so_far if (row["key"], row["seed"]) not in there]
@@ -138,6 +142,12 @@ def censor(study: Study, path: Path) -> list[Row]:
                 for row in new:
                     append(row)
     return new
+
+
+def _forget_ended(path: Path, unfinished: UnfinishedSearches) -> None:
+    """Remove what was kept of restarts that have a row: a process was killed just then."""
+    for row in read_study_rows(path):
+        unfinished.remove(row["key"], row["seed"])
 
 
 def _check_device(device: str) -> None:
@@ -176,11 +186,13 @@ def _groups(restarts: _Group, workers: int, members: int, side_by_side: bool) ->
         """What members of an ensemble must share."""
         return list(shared_settings(restart[1]).values())
 
+    kinds = [list(alike) for _, alike in groupby(sorted(restarts, key=shared), key=shared)]
+    theirs = [1 if side_by_side else workers for _ in kinds]
+    while kinds and sum(theirs) < workers:  # the next one where groups are largest
+        theirs[max(range(len(kinds)), key=lambda i: len(kinds[i]) / theirs[i])] += 1
     groups = []
-    for _, alike in groupby(sorted(restarts, key=shared), key=shared):
-        together = list(alike)
-        theirs = max(1, round(workers * len(together) / len(restarts))) if side_by_side else workers
-        n_groups = min(len(together), theirs * ceil(len(together) / (theirs * members)))
+    for together, n in zip(kinds, theirs, strict=True):
+        n_groups = min(len(together), n * ceil(len(together) / (n * members)))
         groups += [together[i::n_groups] for i in range(n_groups)]
     return groups
 
@@ -289,9 +301,13 @@ def _so_far(study: Study, arm: str, unfinished: UnfinishedSearches) -> list[Row]
         return []
     ensemble = Ensemble(configs, states=unfinished.read(configs))
     results = [result for result in ensemble.results() if result.episodes]
-    exact = _best_on_grid(configs[0], None) + EXACT_WINDOW
-    configs = [result.config.model_copy(update={"episodes": result.episodes}) for result in results]
-    return [_row(arm, replace(result, config=config), exact) for result, config in zip(results, configs, strict=True)]
+    if not results:
+        return []
+    exact, rows = _best_on_grid(configs[0], None) + EXACT_WINDOW, []
+    for result in results:
+        config = result.config.model_copy(update={"episodes": result.episodes})
+        rows.append(_row(arm, replace(result, config=config), exact) | {"unfinished": result.config.key})
+    return rows
 
 
 def _best_on_grid(config: RunConfig, executor: Executor | None) -> float:

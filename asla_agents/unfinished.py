@@ -13,6 +13,7 @@ from asla_agents.checkpoint import State, read_checkpoint, write_checkpoint
 from asla_agents.config import RunConfig
 
 _SHARE = 0.02  # of the time goes into writing
+_AT_MOST_S = 120.0  # between two writes, however long one takes
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Progress:
     """Name of its settings."""
     key: str
     """Digest of its settings but the seed."""
+    seed: int
+    """Its seed."""
     episodes: int
     """Episodes that ended."""
     lowest: float
@@ -40,7 +43,7 @@ class UnfinishedSearches:
 
     def __init__(self, rows: Path) -> None:
         self._rows, self._directory = rows, rows.with_name(f"{rows.name}.unfinished")
-        self._written_at, self._took = time.monotonic(), 0.0
+        self._written_at, self._took = time.perf_counter(), 0.0
         self._seen: dict[Path, tuple[int, Progress]] = {}  # time of the file, and what is in it
 
     @contextmanager
@@ -57,7 +60,9 @@ class UnfinishedSearches:
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise ValueError(f"`rows` is {self._rows} but another process writes there: choose another file") from error
+            raise ValueError(
+                f"`rows` is {self._rows} but another process writes there: wait for its end, or choose another file"
+            ) from error
         try:
             yield
         finally:
@@ -78,7 +83,9 @@ class UnfinishedSearches:
         return {i: read_checkpoint(path) for i, path in paths.items() if path.exists()}
 
     def write_if_due(self, group: Sequence[tuple[str, RunConfig]], states: Callable[[], Mapping[int, State]]) -> None:
-        """Keep searches of which arms and settings are given, unless it would take more than a fiftieth of the time.
+        """Keep searches of which arms and settings are given, as often as a fiftieth of the time allows.
+
+        It is done every two minutes at least.
 
         Parameters
         ----------
@@ -87,10 +94,10 @@ class UnfinishedSearches:
         states
             Called for the states of the unfinished ones, by their places in `group`; see `Ensemble.states`.
         """
-        now = time.monotonic()
-        if self._took <= _SHARE * (now - self._written_at):
+        now = time.perf_counter()
+        if now - self._written_at >= min(self._took / _SHARE, _AT_MOST_S):
             self.write(group, states())
-            self._written_at = time.monotonic()
+            self._written_at = time.perf_counter()
             self._took = self._written_at - now
 
     def write(self, group: Sequence[tuple[str, RunConfig]], states: Mapping[int, State]) -> None:
@@ -107,12 +114,12 @@ class UnfinishedSearches:
             with suppress(FileNotFoundError):  # it has a row now
                 changed, known = path.stat().st_mtime_ns, self._seen.get(path)
                 if known is None or known[0] != changed:
-                    self._seen[path] = changed, _progress_of(read_checkpoint(path))
+                    self._seen[path] = changed, _progress_of(read_checkpoint(path), _seed_of(path))
         return [self._seen[path][1] for path in paths if path in self._seen]
 
     def seeds(self, key: str) -> list[int]:
         """Seeds of the searches of some settings, by their key, that were kept, ascending."""
-        return sorted(int(path.stem.rpartition("-")[2]) for path in self._directory.glob(f"{key}-*.zip"))
+        return sorted(_seed_of(path) for path in self._directory.glob(f"{key}-*.zip"))
 
     def remove(self, key: str, seed: int) -> None:
         """Forget a search that has a row."""
@@ -127,8 +134,13 @@ def episodes_of(state: State) -> int:
     return len(state.plain["energies"])
 
 
-def _progress_of(state: State) -> Progress:
+def _seed_of(path: Path) -> int:
+    """Seed of the search that a file keeps."""
+    return int(path.stem.rpartition("-")[2])
+
+
+def _progress_of(state: State, seed: int) -> Progress:
     """What a watcher is told."""
     energies = [energy for energy in state.plain["energies"] if energy is not None]
     lowest = min(energies, default=math.inf)
-    return Progress(state.plain["arm"], state.plain["key"], episodes_of(state), lowest)
+    return Progress(state.plain["arm"], state.plain["key"], seed, episodes_of(state), lowest)

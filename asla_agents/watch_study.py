@@ -111,10 +111,12 @@ def study_view(rows: Sequence[Row], unfinished: Sequence[Progress] = ()) -> Tabl
         How far the others had come when they were last kept.
     """
     table = Table("arm", "ended", "going on", "found", "half know it by episode", "lowest above the reference (eV)")
-    arms = [(row["arm"], row["key"]) for row in rows] + [(search.arm, search.key) for search in unfinished]
+    arms = [_arm_of(row) for row in rows] + [(search.arm, search.key) for search in unfinished]
     for arm, key in dict.fromkeys(arms):
-        own = [row for row in rows if (row["arm"], row["key"]) == (arm, key)]
         others = [search for search in unfinished if (search.arm, search.key) == (arm, key)]
+        going_on = {search.seed for search in others}
+        its_rows = sorted((row for row in rows if _arm_of(row) == (arm, key)), key=lambda row: row["episodes"])
+        own = [row for seed, row in {row["seed"]: row for row in its_rows}.items() if seed not in going_on]
         found_at, episodes = curve_data(own)
         n_found = int(np.isfinite(found_at).sum())
         energies = [row["best_above_reference"] for row in own if row.get("best_above_reference") is not None]
@@ -128,6 +130,11 @@ def study_view(rows: Sequence[Row], unfinished: Sequence[Progress] = ()) -> Tabl
             f"{lowest:.3f}" if np.isfinite(lowest) else "-",
         )
     return table
+
+
+def _arm_of(row: Row) -> tuple[str, str]:
+    """Arm, and key of the settings, of a restart that ended or was to go on."""
+    return str(row["arm"]), str(row.get("unfinished", row["key"]))
 
 
 def _half(found_at: Sequence[float], episodes: Sequence[int]) -> str:

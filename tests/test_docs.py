@@ -179,7 +179,7 @@ def test_the_rows_of_a_study_are_those_of_its_page():
     text = (_DOCS / "studies.md").read_text()
     named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)))
     result = MemberResult(0, RunConfig(env_id="ASLA-GrapheneMini-v0"), 1, None, None, np.zeros(1), {"width": [1.0]})
-    assert set(named) == set(_row("an arm", result, exact=0.0))
+    assert set(named) == {*_row("an arm", result, exact=0.0), "unfinished"}
 
 
 @pytest.mark.parametrize("page", [_ROOT / "README.md", _DOCS / "faq.md"], ids=lambda page: page.stem)

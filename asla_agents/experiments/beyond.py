@@ -58,7 +58,7 @@ _QUESTIONS = [
     ),
     Experiment(
         "grain-boundary",
-        "Does one Gaussian do for the grain boundary too, or does it take AGR? Fig. 7 is without it.",
+        "Does one Gaussian do for the grain boundary too, or does it take AGR? Fig. 7 of the paper has no Gaussian.",
         Study(settings=GRAIN_BOUNDARY, arms={"one-hot": ONE_HOT, "Gaussian, λ = 1.25Δ": gaussian(1.25), "AGR": AGR}),
         restarts=40,
         paper_n50={"one-hot": 4400, "AGR": 2200},

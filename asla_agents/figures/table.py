@@ -56,14 +56,27 @@ def claim(name: str) -> str:
     return experiment.claim
 
 
+def rows_in(name: str, directory: Path) -> list[Row]:
+    """Rows of a figure, one of `NAMES`, and others among them; none if it needs none.
+
+    Raises
+    ------
+    ValueError
+        If a line is damaged.
+    """
+    if name in DRAWINGS:
+        return []
+    return read_rows(directory / f"{name}.jsonl") if name in _MEASURED else read_study_rows(directory / "figures.jsonl")
+
+
 def _ours(name: str, directory: Path) -> str:
     """What our rows say, a line for each arm with each calculator that has rows."""
     if name in DRAWINGS:
         return "computed as it is drawn"
+    rows = rows_in(name, directory)
     if name in _MEASURED:
-        return "<br>".join(_MEASURED[name](read_rows(directory / f"{name}.jsonl"))) or NO_ROWS
-    experiment = EXPERIMENTS[name]
-    rows, lines = read_study_rows(directory / "figures.jsonl"), []
+        return "<br>".join(_MEASURED[name](rows)) or NO_ROWS
+    experiment, lines = EXPERIMENTS[name], list[str]()
     for evaluator in calculators.names():
         study = experiment.study.changed(evaluator=evaluator)
         arms = list(study.arms)[_ARM_OF[name] :][:1] if name in _ARM_OF else list(study.arms)

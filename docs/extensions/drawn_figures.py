@@ -6,8 +6,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from asla_agents.callbacks import read_rows
-from asla_agents.figures import NAMES, claim, figure
+from asla_agents.figures import NAMES, claim, figure, rows_in
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -17,7 +16,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 class Figures(SphinxDirective):
-    """A picture of each figure that has rows: ```` ```{figures} directory of rows ````, relative to the page."""
+    """A picture of each figure that can be drawn: ```` ```{figures} directory of rows ````, relative to the page."""
 
     required_arguments = 1
 
@@ -26,15 +25,16 @@ class Figures(SphinxDirective):
         results = Path(self.env.doc2path(self.env.docname)).parent / self.arguments[0]
         pictures = Path(self.env.srcdir) / "_drawn"
         pictures.mkdir(exist_ok=True)
+        for file in results.glob("*.jsonl"):
+            self.env.note_dependency(str(file))
         shown: list[nodes.Node] = []
         for name in NAMES:
-            rows = results / f"{name}.jsonl"
-            rows = rows if rows.is_file() else results / "figures.jsonl"
-            self.env.note_dependency(str(rows))
+            rows = rows_in(name, results)
             try:
-                figure(name, read_rows(rows)).savefig(pictures / f"{name}.png", dpi=150)
+                picture = figure(name, rows)
             except ValueError:  # it has no rows yet
                 continue
+            picture.savefig(pictures / f"{name}.png", dpi=150)
             image = nodes.image(uri=f"/_drawn/{name}.png", alt=name, width="70%")
             shown.append(nodes.figure("", image, nodes.caption(text=f"{name}: {claim(name)}")))
         return shown

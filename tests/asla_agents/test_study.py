@@ -62,12 +62,19 @@ def test_workers_and_groups_do_not_change_the_rows(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("side_by_side", "members", "sizes"),
-    [(False, 32, [1, 2, 2, 3, 3, 4]), (True, 32, [5, 5, 5]), (False, 2, [1, 1, 1, 2, 2, 2, 2, 2, 2])],
+    ("side_by_side", "workers", "members", "sizes"),
+    [
+        (False, 3, 32, [1, 2, 2, 3, 3, 4]),
+        (False, 3, 2, [1, 1, 1, 2, 2, 2, 2, 2, 2]),
+        (True, 3, 32, [5, 5, 5]),
+        (True, 1, 32, [5, 10]),
+        (True, 4, 32, [2, 3, 5, 5]),
+        (True, 40, 32, [1] * 15),
+    ],
 )
-def test_restarts_go_in_groups_that_depend_on_what_takes_the_time(side_by_side, members, sizes):
+def test_restarts_go_in_groups_that_depend_on_what_takes_the_time(side_by_side, workers, members, sizes):
     several = [(arm, STUDY.config(arm, seed)) for arm, n in (("one-hot", 10), ("wide", 5)) for seed in range(n)]
-    groups = restarts._groups(several, 3, members, side_by_side)
+    groups = restarts._groups(several, workers, members, side_by_side)
     assert sorted(map(len, groups)) == sizes
     assert all(len({arm for arm, _ in group}) == 1 for group in groups)
 
@@ -219,8 +226,10 @@ def test_unfinished_searches_have_rows_as_far_as_they_came_until_there_are_longe
         ("wide", seed, 7, 7) for seed in range(3)
     ]
     shorter = list(run_study(STUDY.changed(episodes=7), tmp_path / "shorter.jsonl", restarts=3))
-    assert kept == in_order(row for row in shorter if row["arm"] == "wide")
+    shorter = in_order(row for row in shorter if row["arm"] == "wide")
+    assert kept == [row | {"unfinished": STUDY.config("wide", 0).key} for row in shorter]
     assert rows_of(STUDY, "wide", read_rows(path)) == kept
+    assert {row["unfinished"] for row in kept} == {STUDY.config("wide", 0).key}
     assert censor(STUDY, path) == []
     list(run_study(STUDY, path, restarts=3))
     assert rows_of(STUDY, "wide", read_rows(path)) == [row for row in whole if row["arm"] == "wide"]
@@ -232,6 +241,12 @@ def test_nothing_is_written_of_a_study_that_was_not_begun(tmp_path):
     done = CliRunner().invoke(cli.app, ["study", str(spec), "--as-it-is"])
     assert (done.exit_code, "no rows" in done.output) == (0, True)
     assert sorted(tmp_path.iterdir()) == [spec]
+
+
+def test_measurements_have_no_unfinished_searches(tmp_path):
+    done = CliRunner().invoke(cli.app, ["study", "table1", "--as-it-is", "--rows", str(tmp_path / "rows.jsonl")])
+    assert done.exit_code == 2
+    assert "`spec` is 'table1' but `--as-it-is` is for what has searches" in done.output
 
 
 @pytest.mark.parametrize("n_rounds", [3, 5, 6])

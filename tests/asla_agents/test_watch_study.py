@@ -66,6 +66,15 @@ def test_searches_without_a_row_are_shown_as_they_were_last_kept(tmp_path):
     assert cells(text, "agr") == ["agr", "0", "1, at episode 1", "0", "-", "-"]
 
 
+def test_a_restart_that_goes_on_is_not_counted_as_ended_too(tmp_path):
+    console = console_of()
+    stopped = [row_of(seed, key=f"shorter {seed}", unfinished="key of one-hot", episodes=50) for seed in (1, 2)]
+    path = write(tmp_path / "rows.jsonl", row_of(0), row_of(2), *stopped)
+    keep(path, 1, "one-hot", [30.0])
+    watch_study(path, console)
+    assert cells(console.file.getvalue(), "one-hot")[:3] == ["one-hot", "2", "1, at episode 1"]
+
+
 def test_what_was_kept_is_read_again_when_it_changes(tmp_path):
     path = write(tmp_path / "rows.jsonl", row_of(0))
     unfinished = UnfinishedSearches(path)
