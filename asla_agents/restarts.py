@@ -111,11 +111,11 @@ def run_study(
 def censor(study: Study, path: Path) -> list[Row]:
     """Write, and return, a row of each unfinished restart as far as it had come when it was last kept.
 
-    It is the row of a restart that was allowed so many episodes, with the key that it would have been `unfinished` of.
-    What was kept stays: the study can go on, and a row of more episodes then takes the place of this one. No search is
-    run, but the reference and the best structures known on the grid are computed, here and unguarded. Where a search
-    that comes first (`RunConfig.pretrained`) has no `episodes` of its own, give it some: else the key says that it was
-    as short as this one.
+    It is the row of a restart that was allowed so many episodes; its ``unfinished`` is the key of the one that was
+    stopped. What was kept stays: the study can go on, and a row of more episodes then takes the place of this one. No
+    search is run, but the reference and the best structures known on the grid are computed, here and unguarded. Where a
+    search that comes first (`RunConfig.pretrained`) has no `episodes` of its own, give it some: else the key says that
+    it was as short as this one.
 
     Parameters
     ----------
@@ -127,10 +127,13 @@ def censor(study: Study, path: Path) -> list[Row]:
     Raises
     ------
     ValueError
-        If settings are wrong, another process writes the file, or the calculator fails on the reference.
+        If there is no such file, settings are wrong, another process writes the file, or the calculator fails on the
+        reference.
     CheckpointError
         If the file of an unfinished restart is damaged.
     """
+    if not path.is_file():
+        raise ValueError(f"`rows` is {path} but must be the file of rows of a study that was begun")
     unfinished = UnfinishedSearches(path)
     with unfinished.locked():
         _forget_ended(path, unfinished)

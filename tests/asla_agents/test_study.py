@@ -23,6 +23,7 @@ from asla_agents.ensemble import Ensemble
 from asla_agents.member import MemberResult
 from asla_agents.restarts import censor, run_study
 from asla_agents.study import Study, curve_data, missing_restarts, rows_of
+from asla_agents.watch_study import study_table
 
 SETTINGS = {
     "env_id": "ASLA-GrapheneMini-v0",
@@ -235,18 +236,45 @@ def test_unfinished_searches_have_rows_as_far_as_they_came_until_there_are_longe
     assert rows_of(STUDY, "wide", read_rows(path)) == [row for row in whole if row["arm"] == "wide"]
 
 
-def test_nothing_is_written_of_a_study_that_was_not_begun(tmp_path):
+def test_a_study_that_was_not_begun_has_no_rows_to_write(tmp_path):
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps({"settings": SETTINGS}))
     done = CliRunner().invoke(cli.app, ["study", str(spec), "--as-it-is"])
-    assert (done.exit_code, "no rows" in done.output) == (0, True)
-    assert sorted(tmp_path.iterdir()) == [spec]
+    assert done.exit_code == 2
+    assert "spec.rows.jsonl but must be the file of rows of a study that was begun" in done.output
+    assert list(tmp_path.iterdir()) == [spec]
+
+
+def test_an_arm_without_rows_is_told_as_such():
+    table = study_table(STUDY, [], restarts=3)
+    assert [list(column.cells) for column in table.columns][:2] == [["one-hot", "wide"], ["no rows", "no rows"]]
 
 
 def test_measurements_have_no_unfinished_searches(tmp_path):
     done = CliRunner().invoke(cli.app, ["study", "table1", "--as-it-is", "--rows", str(tmp_path / "rows.jsonl")])
     assert done.exit_code == 2
     assert "`spec` is 'table1' but `--as-it-is` is for what has searches" in done.output
+
+
+@pytest.mark.parametrize(
+    ("seconds_of_a_write", "written_at"), [(0.0, [1, 2, 3]), (0.1, [1, 7, 13]), (30.0, [1, 151, 301])]
+)
+def test_writing_takes_a_fiftieth_of_the_time_but_is_done_every_two_minutes(
+    seconds_of_a_write, written_at, tmp_path, monkeypatch
+):
+    now, written = [0.0], []
+    monkeypatch.setattr(unfinished.time, "perf_counter", lambda: now[0])
+    searches = unfinished.UnfinishedSearches(tmp_path / "rows.jsonl")
+
+    def states():
+        written.append(now[0])
+        now[0] += seconds_of_a_write
+        return {}
+
+    for second in range(1, 400):
+        now[0] = max(now[0], second)
+        searches.write_if_due([], states)
+    assert written[:3] == written_at
 
 
 @pytest.mark.parametrize("n_rounds", [3, 5, 6])
