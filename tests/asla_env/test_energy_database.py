@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 
+import psutil
 import pytest
 from ase.build import molecule
 from ase.calculators.emt import EMT
@@ -247,3 +248,15 @@ def test_an_evaluator_keeps_what_failed_and_nothing_without_a_key(path):
         evaluator.evaluate(ATOMS)
     (row,) = rows_in(path)
     assert row.data["error"] == "RuntimeError: no convergence"
+
+
+def test_a_file_that_cannot_be_opened_is_closed_again(path):
+    with EnergyDatabase(path, "emt") as database:
+        database.add(b"a", ATOMS, -1.0)
+    damaged = bytearray(path.read_bytes())
+    damaged[100:] = b"x" * (len(damaged) - 100)
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match="must be a database of ASE") as refused:
+        EnergyDatabase(path, "emt")
+    assert refused.tb is not None  # which keeps alive what was open there
+    assert str(path) not in {file.path for file in psutil.Process().open_files()}
