@@ -1,24 +1,18 @@
 """ASLA: an agent that learns to build stable structures from one energy an episode."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3 import DQN
-from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq, TrainFrequencyUnit
-from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor
 from torch.func import functional_call
 
-from asla_agents.build_vec_env import BuildVecEnv
+from asla_agents.build_collector import BuildCollector
 from asla_agents.builds_in_flight import BuildsInFlight
 from asla_agents.callbacks import ProgressBar, as_list
 from asla_agents.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
@@ -27,23 +21,19 @@ from asla_agents.drawing import Representation
 from asla_agents.exploration import Exploration, greedy
 from asla_agents.explorer import BestBuild, Explorer
 from asla_agents.imagination import Imagination, ImaginationSettings
-from asla_agents.memory import release_free_memory
 from asla_agents.model_state import restore, settings_in, state_of
-from asla_agents.planning import plan
 from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.randomness import torch_seeded
 from asla_agents.replay import BuildReplay, ReplaySettings
 from asla_env.action import action_mask
 from asla_env.checks import whole_number
 from asla_env.observation import placed_sites
-from asla_env.problem import Problem
 
-_EPISODES_BETWEEN_RELEASES = 20
 _OF_TRAINING = ("batch_size", "gradient_steps", "max_grad_norm")
 _EXPLORATION, _REPLAY = Exploration(), ReplaySettings()
 
 
-class ASLA(DQN):
+class ASLA(BuildCollector):
     """The Atomistic Structure Learning Algorithm: a DQN whose Q-values are a map and whose targets are energies.
 
     An episode builds a structure atom by atom, mostly where the Q-map is highest, and ends with one energy. The network
@@ -102,8 +92,6 @@ class ASLA(DQN):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"QMapPolicy": QMapPolicy}
-    problem: Problem
-    explorer: Explorer
 
     def __init__(
         self,
@@ -171,10 +159,6 @@ class ASLA(DQN):
         self.imagination = Imagination(self._imagine) if self._imagine else None
         with torch_seeded(self.seed):
             super()._setup_model()
-
-    def _create_aliases(self) -> None:
-        """Without bootstrapping there is one network only."""
-        self.q_net = self.q_net_target = cast(QNetwork, self.policy)
 
     def learn(
         self,
@@ -376,11 +360,6 @@ class ASLA(DQN):
         self.num_timesteps, self._episode_num, self._n_updates = steps, episodes, updates
 
     @property
-    def q_map(self) -> QMapPolicy:
-        """The network with its representation."""
-        return cast(QMapPolicy, self.policy)
-
-    @property
     def episodes(self) -> int:
         """Episodes that ended."""
         return self._episode_num
@@ -400,13 +379,6 @@ class ASLA(DQN):
         """The build of lowest energy so far, with the network that made it; None before the first."""
         return self.explorer.best
 
-    @property
-    def _vec_env(self) -> VecEnv:
-        """The environment, which must be there to learn."""
-        if self.env is None:
-            raise ValueError("`env` is None but must be an environment to learn in: see `set_env`")
-        return self.env
-
     def _start_afresh(self) -> None:
         """Forget all builds but those of the warm-up, and what was learned from them."""
         if self.imagination is not None:
@@ -417,66 +389,6 @@ class ASLA(DQN):
             )
         self.policy = cast(DQNPolicy, policy.to(self.device))
         self._create_aliases()
-
-    def _run_round(self, env: VecEnv, callback: BaseCallback, log_interval: int | None, most: int) -> bool:
-        """Build as many structures together as there are environments, or so many at most; whether to go on."""
-        self._flight.begin_round(most)
-        frequency = TrainFreq(1, TrainFrequencyUnit.EPISODE)
-        if env.num_envs > 1:  # for which Stable-Baselines3 counts steps
-            frequency = TrainFreq(self._flight.steps_left(self.problem.n_to_place), TrainFrequencyUnit.STEP)
-        before, buffer = self._episode_num, cast(ReplayBuffer, self.replay_buffer)
-        rollout = self.collect_rollouts(env, callback, frequency, buffer, log_interval=log_interval)
-        if not rollout.continue_training:  # a callback stopped it before the last placements were stored
-            step = callback.locals
-            self._store_transition(
-                buffer, step["buffer_actions"], step["new_obs"], step["rewards"], step["dones"], step["infos"]
-            )
-            self._episode_num += int(np.sum(step["dones"]))
-        if self._episode_num // _EPISODES_BETWEEN_RELEASES > before // _EPISODES_BETWEEN_RELEASES:
-            release_free_memory()
-        return rollout.continue_training
-
-    def _sample_action(
-        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Choose the next placements: any legal ones while warming up; builds that have ended wait."""
-        masks = np.array(self._vec_env.env_method("action_masks")).astype(bool)
-        q_map, flight = self.q_map, self._flight
-        flight.plan(partial(plan, self.explorer, q_map, self.imagination))
-        asking = [] if self.explorer.is_warming_up else [i for i in flight.going if not flight.plans[i]]
-        q_maps = self.explorer.symmetric_mean.averaged(q_map.advantages)
-        q_values = q_maps(np.asarray(self._last_obs)[asking]) if asking else ()
-        values, actions = dict(zip(asking, q_values, strict=True)), np.full(n_envs, BuildVecEnv.WAIT)
-        for i in flight.going:
-            if flight.plans[i]:
-                actions[i] = flight.plans[i].pop(0)
-            elif i in values:
-                others = flight.others(i, actions)
-                actions[i] = self.explorer.choose(flight.placed[i], values[i], masks[i], in_flight=others)
-            else:
-                actions[i] = self.explorer.choose_any(masks[i])
-        return actions, actions
-
-    def _store_transition(
-        self,
-        replay_buffer: ReplayBuffer,
-        buffer_action: np.ndarray,
-        new_obs: np.ndarray | dict[str, np.ndarray],
-        reward: np.ndarray,
-        dones: np.ndarray,
-        infos: list[dict[str, Any]],
-    ) -> None:
-        """Remember placements, and builds when they end; the buffer of single transitions stays empty."""
-        self._flight.place(buffer_action)
-        self.num_timesteps -= len(dones) - len(self._flight.going)  # those that waited
-        self._last_obs = new_obs
-        for i in map(int, np.flatnonzero(dones)):
-            if "energy" not in infos[i]:
-                raise ValueError("`env` ended a build early but must have no limit on its steps")
-            self.explorer.add(self._flight.end(i), infos[i], self.policy)
-
-    def _on_step(self) -> None:
-        """Neither ε nor a target network has a schedule."""
 
     def _update(self, batch_size: int) -> float:
         """One step of the optimiser; the loss before it."""

@@ -1,7 +1,7 @@
 """Independent searches that go on together, in one batched program."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
@@ -82,8 +82,8 @@ class Ensemble:
         for index, state in states.items():
             self._members[index].restore(state)
         if networks is None:
-            first = [member for member in self._members if member.index not in states]
-            networks = self._networks_before(first, executor)
+            new = {i: config for i, config in enumerate(configs) if i not in states}
+            networks = networks_before(new, lambda first: self._run_before(first, executor))
         for index, weights in networks.items():
             take_over(self._members[index].policy, weights)
         self._stack = PolicyStack([member.policy for member in self._members])
@@ -124,11 +124,9 @@ class Ensemble:
         """What each unfinished member has found so far; to be asked for between two rounds."""
         return [member.result() for member in self._members if not member.is_done]
 
-    def _networks_before(self, members: Sequence[Member], executor: Executor | None) -> dict[int, dict[str, Tensor]]:
-        """Run the searches that come first, if any; the networks of their best structures, by place."""
-        first = [before for member in members if (before := member.config.before())]
-        results = Ensemble(first, self.device, self.members_at_once, executor).run() if first else ()
-        return {members[result.index].index: result.best.weights for result in results if result.best is not None}
+    def _run_before(self, configs: Sequence[RunConfig], executor: Executor | None) -> Iterator[MemberResult]:
+        """Run searches that come first."""
+        return Ensemble(configs, self.device, self.members_at_once, executor).run()
 
     def build(self) -> None:
         """Build a structure for each member."""
@@ -202,3 +200,21 @@ def shared_settings(config: RunConfig) -> dict[str, str]:
     may_differ = REPRESENTATIONS[config.representation].may_differ
     kwargs = {name: value for name, value in config.representation_kwargs.items() if name not in may_differ}
     return settings | {"representation_kwargs": json.dumps(kwargs, sort_keys=True)}
+
+
+def networks_before(
+    configs: Mapping[int, RunConfig], run: Callable[[Sequence[RunConfig]], Iterable[MemberResult]]
+) -> dict[int, dict[str, Tensor]]:
+    """Weights that searches begin with, by their place: those with which searches that come first built their best.
+
+    Parameters
+    ----------
+    configs
+        Settings of the searches, by their place.
+    run
+        Runs those that come first, if there are any (`RunConfig.pretrained`).
+    """
+    first = {i: before for i, config in configs.items() if (before := config.before())}
+    places = list(first)
+    results = run(list(first.values())) if first else ()
+    return {places[result.index]: result.best.weights for result in results if result.best is not None}

@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from asla_agents.config import RunConfig
-from asla_agents.ensemble import Ensemble, shared_settings
+from asla_agents.ensemble import Ensemble, networks_before, shared_settings
 from asla_agents.member import MemberResult
 from asla_agents.study import Row, Study, missing_restarts, read_study_rows
 from asla_agents.training import make_env
@@ -263,8 +263,9 @@ def _run_group(
     configs = [config for _, config in group]
     with energies() as executor:
         states = unfinished.read(configs)
-        new = {i: restart for i, restart in enumerate(group) if i not in states}
-        networks = _networks_before(device, executor, unfinished, new)
+        new = {i: config for i, config in enumerate(configs) if i not in states}
+        run_first = partial(_run_first, device, executor, unfinished, [group[i][0] for i in new])
+        networks = networks_before(new, run_first)
         ensemble = Ensemble(configs, device, executor=executor, states=states, networks=networks)
         if networks:
             unfinished.write(group, ensemble.states())
@@ -283,18 +284,17 @@ def _run_group(
             yield _row(group[result.index][0], result, exact)
 
 
-def _networks_before(
-    device: str, executor: Executor | None, unfinished: UnfinishedSearches, restarts: dict[int, tuple[str, RunConfig]]
-) -> dict[int, dict[str, torch.Tensor]]:
-    """Networks that restarts begin with, of the searches that come first, if any; these go on where they were kept."""
-    first = {i: (arm, before) for i, (arm, config) in restarts.items() if (before := config.before())}
-    if not first:
-        return {}
-    places, group = list(first), list(first.values())
-    configs = [config for _, config in group]
+def _run_first(
+    device: str,
+    executor: Executor | None,
+    unfinished: UnfinishedSearches,
+    arms: Sequence[str],
+    configs: list[RunConfig],
+) -> Iterator[MemberResult]:
+    """Run searches that come before restarts of some arms; they go on where they were kept."""
+    group = list(zip(arms, configs, strict=True))
     ensemble = Ensemble(configs, device, executor=executor, states=unfinished.read(configs))
-    results = ensemble.run(lambda _: unfinished.write_if_due(group, ensemble.states))
-    return {places[result.index]: result.best.weights for result in results if result.best is not None}
+    return ensemble.run(lambda _: unfinished.write_if_due(group, ensemble.states))
 
 
 def _so_far(study: Study, arm: str, unfinished: UnfinishedSearches) -> list[Row]:
