@@ -36,7 +36,8 @@ class CalculatorSpec:
     ImportError
         If there is nothing at this import path.
     TypeError
-        If it is a calculator rather than what makes one, or a named calculator has no such setting.
+        If it is a calculator rather than what makes one, a named calculator has no such setting, or `settings` has no
+        names.
     """
 
     calculator: str | CalculatorFactory
@@ -44,6 +45,8 @@ class CalculatorSpec:
 
     def __post_init__(self) -> None:
         """Check what was given, and keep a copy of the settings."""
+        if not isinstance(self.settings, Mapping):
+            raise TypeError(f"`settings` is {self.settings!r} but must be keyword arguments by name")
         object.__setattr__(self, "settings", deepcopy(dict(self.settings)))
         if isinstance(self.calculator, str):
             calculators.check_name(self.calculator)

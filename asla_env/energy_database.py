@@ -4,10 +4,11 @@ import json
 import sqlite3
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from hashlib import blake2b
 from math import inf, isfinite
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -92,7 +93,11 @@ class EnergyDatabase:
         ------
         OSError
             If it cannot be written.
+        ValueError
+            After `close`.
         """
+        if self._database.connection is None:
+            raise ValueError(f"`path` is {self.path}, which was closed: no energy can be added")
         structure, digest = atoms.copy(), _digest(key)
         facts: dict[str, Any] = {_OURS: digest, _ENERGIES_OF: self._calculator, "seconds": round(seconds, 4)}
         if isfinite(energy):
@@ -105,6 +110,8 @@ class EnergyDatabase:
     def copy_from(self, path: Path) -> int:
         """Copy from another file the energies by the same calculator that this one lacks; return how many there are.
 
+        The other file is read as it is now, also where nothing may be written, and is not changed.
+
         Raises
         ------
         ValueError
@@ -114,13 +121,18 @@ class EnergyDatabase:
         """
         if not path.is_file():
             raise FileNotFoundError(f"`path` is {path} but must be a database of energies: there is no such file")
+        if not path.stat().st_size:
+            raise ValueError(f"`path` is {path} but must be a database of ASE: it is empty")
         new = dict[str, float]()
-        with EnergyDatabase(path, self._name) as other, self._transaction(), _understood(path):
-            for digest, row_id, energy in other._known():
-                if digest not in self._energies and digest not in new:
-                    row = other._database.get(id=row_id)
-                    self._database.write(row, row.key_value_pairs)
-                    new[digest] = energy
+        with TemporaryDirectory() as directory:
+            copy = Path(directory, path.name)
+            _copy(path, copy)
+            with EnergyDatabase(copy, self._name) as other, self._transaction(), _understood(path):
+                for digest, row_id, energy in other._known():
+                    if digest not in self._energies and digest not in new:
+                        row = other._database.get(id=row_id)
+                        self._database.write(row, row.key_value_pairs)
+                        new[digest] = energy
         self._energies |= new
         return len(new)
 
@@ -165,9 +177,16 @@ class EnergyDatabase:
     def _open(self) -> dict[str, float]:
         """Open the file for good; the energies in it."""
         self._database.__enter__()
+        tables = [name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        if tables and "systems" not in tables:
+            raise ValueError(f"it has the tables {', '.join(tables)}")
         # what is committed outlives the process, and what is in the file stays whole even if the power fails
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")  # another process may be making the tables of the same new file
+            with self._database.managed_connection():
+                pass
         energies: dict[str, float] = {}
         for digest, _, energy in self._known():
             energies.setdefault(digest, energy)
@@ -180,8 +199,7 @@ class EnergyDatabase:
 
     def _rows(self, query: str) -> list[Any]:
         """What a query about this calculator answers."""
-        with self._database.managed_connection():  # which makes the tables of a new file
-            return self._connection.execute(query, (_ENERGIES_OF, self._calculator)).fetchall()
+        return self._connection.execute(query, (_ENERGIES_OF, self._calculator)).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -190,7 +208,8 @@ class EnergyDatabase:
             yield
             self._connection.commit()
         except sqlite3.Error as problem:
-            self._connection.rollback()
+            with suppress(sqlite3.Error):  # such as in another thread, where nothing was begun
+                self._connection.rollback()
             raise OSError(f"{self.path}: {problem}") from problem
         except BaseException:
             self._connection.rollback()
@@ -200,6 +219,19 @@ class EnergyDatabase:
 def _digest(key: bytes) -> str:
     """Text that stands for a structure; not a number, which ASE would take for one."""
     return f"of-{blake2b(key, digest_size=16).hexdigest()}"
+
+
+def _copy(path: Path, copy: Path) -> None:
+    """Copy a database of ASE as it is now, from wherever it can be read; raises as `EnergyDatabase` does."""
+    with _understood(path), closing(sqlite3.connect(copy)) as target:
+        for mode in ("mode=ro", "immutable=1"):  # the latter where even a file of locks cannot be made
+            try:
+                with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as source:
+                    source.backup(target)
+                return
+            except sqlite3.OperationalError:
+                if mode == "immutable=1" or path.with_name(f"{path.name}-wal").exists():
+                    raise
 
 
 @contextmanager

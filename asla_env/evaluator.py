@@ -6,11 +6,12 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from math import isfinite, nan
 from time import perf_counter
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from ase import Atoms
@@ -21,6 +22,7 @@ from asla_env.calculator_spec import CalculatorSpec
 from asla_env.calculators import DEFAULT, CalculatorFactory
 from asla_env.energy_database import EnergyDatabase
 from asla_env.energy_error import EnergyError
+from asla_env.working_directory import working_directory
 
 _LOGGER = logging.getLogger(__name__)
 _CACHE_SIZE = 10_000
@@ -50,7 +52,8 @@ class Evaluator:
         function that returns an ASE calculator. It is called for the first structure, and again after each failure.
     executor : concurrent.futures.Executor, optional
         Where energies are computed, such as a `WorkerPool`, to which what makes the calculator is pickled; without it
-        they are computed here, where nothing guards against a calculator that takes for ever or crashes.
+        they are computed here, where nothing guards against a calculator that takes for ever or crashes. An evaluator
+        that is pickled, as for another process, leaves executor and database behind.
     settings : mapping, optional
         Keyword arguments that the calculator is made with; docs/calculators.md has those of the named ones.
     database : EnergyDatabase, optional
@@ -86,12 +89,19 @@ class Evaluator:
         self.calculator, self._batch = self.spec.name, self.spec.batch
         self.n_computed = 0
         self.n_cached = 0
-        self._live: Calculator | None = None
+        self._idle = list[Calculator]()  # one, or one for each thread that has computed an energy
         self._energies = OrderedDict[bytes, float]()  # least recently used first
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave behind the live calculator, which may hold memory of a compiled library, executor and database."""
-        return self.__dict__ | {"_live": None, "_executor": None, "_database": None}
+        """Leave behind calculators, which may hold memory of a compiled library, executor and database."""
+        return self.__dict__ | {"_idle": [], "_executor": None, "_database": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy in this process, which shares executor and database."""
+        twin = self.__class__.__new__(self.__class__)
+        twin.__dict__.update(deepcopy(self.__getstate__(), memo))
+        twin._executor, twin._database = self._executor, self._database
+        return twin
 
     def evaluate(self, atoms: Atoms, key: bytes | None = None) -> Evaluation:
         """Compute the energy of a structure, or look it up.
@@ -223,18 +233,21 @@ class Evaluator:
         EnergyError
             If the calculator raised an exception or returned anything but a finite number.
         """
-        calculator = self._live if self._live is not None else self.spec.make()
-        self._live = None  # put back only after a success: failed or interrupted, it may be broken
+        try:
+            calculator = self._idle.pop()  # put back only after a success: failed or interrupted, it may be broken
+        except IndexError:
+            calculator = self.spec.make()
         start = perf_counter()
         try:
-            energy = _single_point(calculator, atoms.copy())
+            with working_directory(calculator):
+                energy = _single_point(calculator, atoms.copy())
         except MemoryError as error:
             traceback.clear_frames(error.__traceback__)  # what they hold is the memory that is needed from here on
             raise EnergyError("memory", str(error) or "too little is left", perf_counter() - start) from error
         except Exception as error:  # calculators raise what they like
             raise EnergyError("error", f"{type(error).__name__}: {error}", perf_counter() - start) from error
         if hasattr(calculator, "reset"):  # without it, only a new one is sure to remember nothing
-            self._live = calculator
+            self._idle.append(calculator)
         return Evaluation(energy, None, perf_counter() - start)
 
     @cached_property

@@ -24,28 +24,36 @@ _environment_lock = threading.Lock()
 
 
 class WorkerContext(SpawnContext):
-    """Starts processes that keep to a number of threads."""
+    """Starts processes that keep to a number of threads, and to a directory for temporary files."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, temporary: str) -> None:
         super().__init__()
-        self._threads = threads
+        self._variables = {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), "TMPDIR": temporary}
 
     def Process(self, *args: Any, **kwargs: Any) -> "WorkerProcess":  # type: ignore[override]  # noqa: N802
         """Make a process, by the name that multiprocessing has for it."""
-        return WorkerProcess(self._threads, *args, **kwargs)
+        return WorkerProcess(self._variables, *args, **kwargs)
 
 
 class WorkerProcess(SpawnProcess):
-    """A process whose libraries find the number of their threads when they are loaded, and whose end shows."""
+    """A process whose libraries find their environment when they are loaded, and whose end shows."""
 
-    def __init__(self, threads: int, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, variables: dict[str, str], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._threads = threads
+        self._variables = variables
 
     def start(self) -> None:
         """Start the process. It loads libraries before any of our code runs there: only the environment is earlier."""
-        with _environment_lock, _environment(dict.fromkeys(_THREAD_VARIABLES, str(self._threads))):
+        with _environment_lock, _environment(self._variables):
             super().start()
+
+    def terminate(self) -> None:
+        """Kill the process with the programs that it has started: one in compiled code hears of no signal but this."""
+        if sys.platform != "win32" and self.pid is not None:
+            with suppress(ProcessLookupError):  # it has not begun to lead a group, or has ended
+                os.killpg(self.pid, signal.SIGKILL)
+                return
+        super().terminate()
 
     @property
     def exitcode(self) -> int | None:
@@ -71,6 +79,9 @@ def begin(memory_gib: float) -> None:
         os.setpgid(0, 0)
         signal.signal(signal.SIGTERM, lambda *_: _end_group())
         end_with_parent(_end_group)
+        if sys.platform == "linux":
+            with suppress(OSError):  # a kernel that cannot
+                _kill_group_with_parent()
     else:
         end_with_parent()
     with suppress(OSError):  # either may be closed
@@ -115,6 +126,22 @@ def end_with_parent(end: Callable[[], None] = lambda: os._exit(1)) -> None:
         end()
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _kill_group_with_parent() -> None:
+    """Let the kernel kill this process group when the process that started this one dies.
+
+    Compiled code that holds the interpreter's lock would keep a thread of Python from it.
+    """
+    import fcntl
+
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, -os.getpgid(0))
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
+    flags = fcntl.fcntl(parent.sentinel, fcntl.F_GETFL)
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Processes for energies, none of whose failures harms more than one energy."""
 
 import logging
+import os
 import pickle
 from collections import Counter
 from collections.abc import Callable
@@ -10,10 +11,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from math import inf, isfinite
 from queue import LifoQueue
+from shutil import rmtree
+from tempfile import mkdtemp
 from threading import Thread
 from time import perf_counter
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
+from weakref import finalize
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
@@ -32,8 +36,8 @@ class WorkerPool(Executor):
     """Processes that are killed and replaced when they take too long, and replaced when they end.
 
     A call that has no result raises `EnergyError`, or what the function raised; the calls after it find a process as
-    good as new. All processes end with the one that started them. On leaving ``with`` by an exception, such as an
-    interrupt, what is running is killed.
+    good as new. What calls leave of temporary files is gone after `shutdown`. All processes end with the one that
+    started them. On leaving ``with`` by an exception, such as an interrupt, what is running is killed.
 
     Parameters
     ----------
@@ -52,7 +56,10 @@ class WorkerPool(Executor):
         if workers < 1:
             raise ValueError(f"`workers` is {workers} but must be at least 1")
         self.limits = (limits or Limits()).shared_by(workers)
-        self._workers = [_Worker(self.limits) for _ in range(workers)]
+        self._process = os.getpid()
+        temporary = mkdtemp(prefix="asla-")
+        self._remove_temporary = finalize(self, _remove, temporary, self._process)
+        self._workers = [_Worker(self.limits, temporary) for _ in range(workers)]
         self._idle = LifoQueue[_Worker]()  # the one used last is taken first: it has loaded its calculator
         for worker in self._workers:
             self._idle.put(worker)
@@ -70,10 +77,15 @@ class WorkerPool(Executor):
         Raises
         ------
         RuntimeError
-            After `shutdown`.
+            After `shutdown`, or in a process that was forked from the one of the pool.
         Exception
             If the function or an argument cannot be pickled.
         """
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "a `WorkerPool` was taken along into a forked process, where it has no processes: make one there, or "
+                "keep environments in the process of the pool, as `gymnasium.make_vec` does if not told otherwise"
+            )
         payload = pickle.dumps((fn, args, kwargs))
         task = _Task()
         self._tasks.add(task)
@@ -125,6 +137,7 @@ class WorkerPool(Executor):
             worker.pool.stop()
         for worker in self._workers:
             worker.pool.join()
+        self._remove_temporary()
 
 
 class _Task(Future[Any]):
@@ -154,8 +167,8 @@ class _Task(Future[Any]):
 class _Worker:
     """One process, in a pool of its own: processes that share a pool share locks, which die locked."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, temporary: str) -> None:
+        self._limits, self._temporary = limits, temporary
         self.pool = self._new_pool()
 
     def call(self, task: _Task, payload: bytes) -> Any:
@@ -216,4 +229,10 @@ class _Worker:
 
     def _new_pool(self) -> ProcessPool:
         memory_gib = self._limits.memory_gib if self._limits.memory_gib is not None else inf
-        return ProcessPool(1, 0, begin, (memory_gib,), WorkerContext(self._limits.threads))
+        return ProcessPool(1, 0, begin, (memory_gib,), WorkerContext(self._limits.threads, self._temporary))
+
+
+def _remove(directory: str, process: int) -> None:
+    """Remove a directory, but not from a process that was forked from the one that made it."""
+    if os.getpid() == process:
+        rmtree(directory, ignore_errors=True)

@@ -6,6 +6,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import psutil
 import pytest
@@ -120,8 +122,34 @@ def test_what_is_no_file_of_energies_is_not_copied(path, tmp_path):
             database.copy_from(tmp_path / "nothing.db")
         with pytest.raises(ValueError, match=r"text\.db but must be a database of ASE"):
             database.copy_from(tmp_path / "text.db")
+        (tmp_path / "empty.db").touch()
+        with pytest.raises(ValueError, match=r"empty\.db but must be a database of ASE: it is empty"):
+            database.copy_from(tmp_path / "empty.db")
         assert len(database) == 0
     assert not (tmp_path / "nothing.db").exists()
+    assert not (tmp_path / "empty.db").read_bytes()
+
+
+def test_energies_are_copied_from_where_nothing_may_be_written_and_nothing_is(path, tmp_path, monkeypatch):
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    with EnergyDatabase(archive / "energies.db", "emt") as other:
+        other.add(b"a", ATOMS, -1.0)
+    before = (archive / "energies.db").read_bytes()
+    connect_to = sqlite3.connect
+
+    def connect_without_writing(name, *args, **kwargs):
+        """As if nothing could be written beside the file, where even a reader keeps its locks."""
+        if str(name).endswith("mode=ro"):
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect_to(name, *args, **kwargs)
+
+    monkeypatch.setattr(sqlite3, "connect", connect_without_writing)
+    with EnergyDatabase(path, "emt") as database:
+        assert database.copy_from(archive / "energies.db") == 1
+        assert database.get(b"a") == -1.0
+    assert [file.name for file in archive.iterdir()] == ["energies.db"]
+    assert (archive / "energies.db").read_bytes() == before
 
 
 def test_a_copy_that_fails_half_way_copies_nothing(path, tmp_path, monkeypatch):
@@ -198,6 +226,50 @@ def test_a_file_that_is_none_is_refused(path):
     path.write_bytes(b"something else, long enough to be a header of a database" * 20)
     with pytest.raises(ValueError, match=r"`path` is .*energies\.db but must be a database of ASE"):
         EnergyDatabase(path, "emt")
+
+
+def test_a_database_of_something_else_is_refused_and_not_changed(path):
+    with closing(sqlite3.connect(path)) as bookmarks:
+        bookmarks.execute("CREATE TABLE bookmarks (address TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="must be a database of ASE: it has the tables bookmarks"):
+        EnergyDatabase(path, "emt")
+    assert path.read_bytes() == before
+
+
+def test_processes_that_make_the_same_file_at_once_lose_nothing(path):
+    script = (
+        "import sys; from pathlib import Path; from ase import Atoms\n"
+        "from asla_env.energy_database import EnergyDatabase\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        f"with EnergyDatabase(Path({str(path)!r}), 'emt') as database:\n"
+        "    database.add(sys.argv[1].encode(), Atoms('C'), 1.0)"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([sys.executable, "-c", script, str(i)], **pipes) for i in range(4)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in processes] == [0] * 4
+    assert len(rows_in(path)) == 4
+
+
+def test_a_closed_file_takes_no_energy_and_says_so(path):
+    with EnergyDatabase(path, "emt") as database:
+        pass
+    with pytest.raises(ValueError, match=r"energies\.db, which was closed"):
+        database.add(b"a", ATOMS, -1.0)
+
+
+def test_an_energy_from_another_thread_is_an_error_of_the_system(path):
+    with EnergyDatabase(path, "emt") as database, ThreadPoolExecutor(1) as threads:
+        with pytest.raises(OSError, match="thread"):
+            threads.submit(database.add, b"a", ATOMS, -1.0).result()
+        database.add(b"a", ATOMS, -1.0)
 
 
 def test_a_file_that_cannot_be_made_is_an_error_of_the_system(tmp_path):

@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
+from copy import deepcopy
 from functools import partial
 from math import inf, isinf, isnan
 
@@ -55,7 +56,7 @@ def fail_unpicklably():
 DEEDS = {
     "raise": fail, "nan": lambda: nan, "sleep": sleep, "allocate": allocate, "segfault": lambda: ctypes.string_at(0),
     "exit 0": lambda: os._exit(0), "exit 3": lambda: os._exit(3), "sys.exit": lambda: sys.exit("done"),
-    "program": sleep_beside_a_program,
+    "program": sleep_beside_a_program, "deaf": lambda: ctypes.PyDLL(None).sleep(1000),
 }
 
 class Wild(Calculator):
@@ -96,7 +97,7 @@ def once(path):
         os._exit(1)
     return "second"
 '''
-DEEDS = ("raise", "nan", "sleep", "allocate", "segfault", "exit 0", "exit 3", "sys.exit", "program")
+DEEDS = ("raise", "nan", "sleep", "allocate", "segfault", "exit 0", "exit 3", "sys.exit", "program", "deaf")
 CAUSES = {
     "raise": "RuntimeError: no convergence",
     "nan": "ValueError: `energy` is nan eV but must be finite",
@@ -106,6 +107,7 @@ CAUSES = {
     "exit 0": "crash: the process ended with exit code 0",
     "exit 3": "crash: the process ended with exit code 3",
     "sys.exit": "crash: SystemExit: done",
+    "deaf": "timeout: no energy after 2 s",
 }
 STRICT = Limits(time_s=2, memory_gib=0.05, crash_retries=0)
 PATIENT = Limits(memory_gib=inf)
@@ -306,7 +308,7 @@ def test_a_program_that_a_calculator_started_ends_with_it(wild, capfd):
 
 
 SCRIPT = """
-import os
+import os, sys
 from ase import Atoms
 from asla_env import Evaluator
 from asla_env.workers import WorkerPool
@@ -315,16 +317,21 @@ from wild_calculators import Wild
 if __name__ == "__main__":
     with WorkerPool(1) as pool:
         print(pool.submit(os.getpid).result(), flush=True)
-        Evaluator(Wild, pool).evaluate(Atoms("C", [[0, 0, 3]]))
+        Evaluator(Wild, pool).evaluate(Atoms("C", [[0, 0, int(sys.argv[1])]]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_processes_end_with_the_one_that_started_them(number, wild, tmp_path):
+deaf = pytest.param(
+    signal.SIGKILL, "deaf", marks=pytest.mark.skipif(sys.platform != "linux", reason="only there the kernel does it")
+)
+
+
+@pytest.mark.parametrize(("number", "deed"), [(signal.SIGINT, "sleep"), (signal.SIGKILL, "sleep"), deaf])
+def test_processes_end_with_the_one_that_started_them(number, deed, wild, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     path = os.pathsep.join([os.path.dirname(wild.__file__), os.environ.get("PYTHONPATH", "")])
     with subprocess.Popen(
-        [sys.executable, tmp_path / "script.py"],
+        [sys.executable, tmp_path / "script.py", str(1 + DEEDS.index(deed))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -365,6 +372,20 @@ def test_an_exception_carries_the_traceback_of_its_process(wild, patient):
     error = patient.submit(wild.fail).exception(TIMEOUT)
     assert type(error) is RuntimeError
     assert "in fail" in error.__notes__[0]
+
+
+def test_a_pool_taken_along_into_a_forked_process_is_an_error_there(monkeypatch):
+    with WorkerPool(1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: -1)
+            with pytest.raises(RuntimeError, match="was taken along into a forked process"):
+                pool.submit(abs, -1)
+        assert pool.submit(abs, -1).result() == 1
+
+
+def test_a_copied_evaluator_is_guarded_too(wild, patient):
+    twin = deepcopy(Evaluator(wild.Wild, patient))
+    assert twin.evaluate(structure("exit 3")).error == CAUSES["exit 3"]
 
 
 def test_a_pool_without_processes_is_refused():
