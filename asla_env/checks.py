@@ -18,6 +18,7 @@ from asla_env.grid import Grid, is_number
 if TYPE_CHECKING:
     from asla_env.problem import Problem
 
+_OVERLAP = 0.35  # sums of covalent radii; the shortest bond, that of hydrogen, is 1.2 of them long
 _SAME = 1e-3  # Å; an atom of the reference that is closer to one of the template is that one
 
 
@@ -65,6 +66,7 @@ def check_problem(problem: Problem) -> None:
             _check_atoms(name, getattr(problem, name))
     _check_template(problem)
     _check_cell(problem)
+    _warn_of_overlap(problem)
     _check_reference(problem)
 
 
@@ -123,6 +125,7 @@ def _check_atoms(name: str, atoms: Atoms) -> None:
     """
     if not (np.all(np.isfinite(atoms.positions)) and np.all(np.isfinite(atoms.cell.array))):
         raise ValueError(f"`{name}` has a position or a cell that is not finite but must have coordinates in Å")
+    _check_periodic_lengths(name, atoms)
     if np.any(atoms.numbers < 1):
         raise ValueError(f"`{name}` is {atoms.symbols} but must be of chemical elements")
     for what, values in (
@@ -132,6 +135,16 @@ def _check_atoms(name: str, atoms: Atoms) -> None:
         if np.any(values):
             raise ValueError(
                 f"`{name}` has the initial {what} {values.tolist()} but must have none: set them in the calculator"
+            )
+
+
+def _check_periodic_lengths(name: str, atoms: Atoms) -> None:
+    """Raise ValueError if a cell has no length along an axis on which it repeats."""
+    for axis, (vector, repeats) in enumerate(zip(atoms.cell.array, atoms.pbc, strict=True)):
+        if repeats and not vector.any():
+            raise ValueError(
+                f"`{name}` has the cell vector {vector.tolist()} Å along axis {axis} but it must have a length there, "
+                "as `pbc` is True"
             )
 
 
@@ -189,6 +202,25 @@ def _check_reference(problem: Problem) -> None:
             f"{problem.template.cell.tolist()} and {problem.template.pbc.tolist()}, for energies to compare"
         )
     _warn_of_limits(problem, problem.reference)
+
+
+def _warn_of_overlap(problem: Problem) -> None:
+    """Warn if atoms that are there already are closer than any bond is long."""
+    there = problem.template + problem.surroundings
+    if len(there) < 2:
+        return
+    there.set_cell(problem.template.cell)
+    there.pbc = problem.template.pbc
+    radii = covalent_radii[there.numbers]
+    apart = _distances(there, there)
+    np.fill_diagonal(apart, np.inf)
+    first, second = np.unravel_index(np.argmin(apart / (radii[:, None] + radii)), apart.shape)
+    if apart[first, second] < _OVERLAP * (radii[first] + radii[second]):
+        warnings.warn(
+            f"`template` and `surroundings` have two atoms {apart[first, second]:.3g} Å apart, "
+            f"{there.symbols[first]} and {there.symbols[second]}: few calculators can tell their energy",
+            stacklevel=2,
+        )
 
 
 def _warn_of_limits(problem: Problem, reference: Atoms) -> None:

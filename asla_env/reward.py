@@ -31,25 +31,25 @@ def negative_energy(energy: float, reference_energy: float, n_placed: int) -> fl
 REWARDS: dict[str, RewardFunction] = {"scaled": scaled, "energy": negative_energy}
 
 
-def reward_function(name_or_callable: str | RewardFunction, window: float = 10.0) -> RewardFunction:
+def reward_function(name_or_callable: str | RewardFunction, reward_window: float = 10.0) -> RewardFunction:
     """Reward function by name.
 
     Parameters
     ----------
     name_or_callable : str or callable
         A name from `REWARDS`, or a function, which is returned as it is.
-    window : float
+    reward_window : float
         The window of ``"scaled"`` in eV per placed atom; the others have none.
 
     Raises
     ------
     ValueError
-        If no reward has this name, or `window` is not positive and finite.
+        If no reward has this name, or `reward_window` is not positive and finite.
     TypeError
         If it is neither a name nor a function.
     """
-    if not (isinstance(window, Real) and 0 < window < inf):
-        raise ValueError(f"`window` is {window!r} eV but must be positive and finite")
+    if not (isinstance(reward_window, Real) and not isinstance(reward_window, bool) and 0 < reward_window < inf):
+        raise ValueError(f"`reward_window` is {reward_window!r} eV but must be positive and finite")
     if callable(name_or_callable):
         return name_or_callable
     if not isinstance(name_or_callable, str):
@@ -59,4 +59,4 @@ def reward_function(name_or_callable: str | RewardFunction, window: float = 10.0
         known = ", ".join(map(repr, REWARDS))
         raise ValueError(f"`reward` is {name_or_callable!r} but must be one of {known}")
     function = REWARDS[name_or_callable]
-    return partial(scaled, window=window) if function is scaled else function
+    return partial(scaled, window=reward_window) if function is scaled else function

@@ -168,8 +168,10 @@ def builds_of(env: AtomPlacementEnv, n: int) -> list[Build]:
     ------
     ValueError
         If `n` is not at least 1.
+    TypeError
+        If it is no whole number.
     """
-    if n < 1:
+    if whole_number("num_envs", n) < 1:
         raise ValueError(f"`num_envs` is {n} but must be at least 1")
     _ = env.reference_energy  # computed now, for all
     return [Build(env), *(Build(env.twin()) for _ in range(n - 1))]

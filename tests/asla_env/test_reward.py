@@ -55,7 +55,7 @@ def test_rewards_have_names() -> None:
 
 
 def test_scaled_takes_the_window_it_is_given() -> None:
-    assert reward_function("scaled", window=4.0)(1.0, 0.0, 1) == 0.5
+    assert reward_function("scaled", reward_window=4.0)(1.0, 0.0, 1) == 0.5
 
 
 def test_a_function_is_a_reward() -> None:
@@ -76,9 +76,9 @@ def test_an_unknown_name_is_told_the_known_ones() -> None:
         reward_function("sparse")
 
 
-@pytest.mark.parametrize("window", [0.0, -1.0, nan, float("inf")])
+@pytest.mark.parametrize("window", [0.0, -1.0, nan, float("inf"), True])
 def test_the_window_must_be_positive_and_finite(window: float) -> None:
-    with pytest.raises(ValueError, match=f"`window` is {window} eV but must be positive and finite"):
+    with pytest.raises(ValueError, match=f"`reward_window` is {window} eV but must be positive and finite"):
         reward_function("scaled", window)
 
 

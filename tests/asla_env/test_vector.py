@@ -297,6 +297,11 @@ def test_no_build_at_all_is_refused(n):
         vector(n)
 
 
+def test_a_number_of_builds_is_a_whole_number():
+    with pytest.raises(TypeError, match=r"`num_envs` is 2\.5 but must be a whole number"):
+        vector(2.5)
+
+
 def test_what_an_environment_refuses_is_refused():
     with pytest.raises(ValueError, match="`penalty` is -1"):
         vector(penalty=-1)
