@@ -1,6 +1,11 @@
 """The xTB methods of tblite."""
 
-from ase.calculators.calculator import Calculator
+from functools import cache
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 from ase.data import chemical_symbols
 
 SPECIES = frozenset(chemical_symbols[1:87])
@@ -16,8 +21,13 @@ def xtb(
     mixer_damping: float = 0.4,
     charge: float | None = None,
     multiplicity: int | None = None,
+    most_charge: float = 3.0,
 ) -> Calculator:
-    """Make the calculator of tblite.
+    """Make the calculator of tblite, for which a collapse is a failure.
+
+    In crowded structures the charges of GFN1-xTB may run away: its energy has a term in their third power, which no
+    charge makes good again. It converges to carbon atoms of -4 to -6 e, more than they have room for, and to an energy
+    that can lie below that of the most stable structure there is.
 
     Parameters
     ----------
@@ -35,6 +45,8 @@ def xtb(
         Of the whole structure, in e; None: 0.
     multiplicity
         Number of unpaired electrons and one; None: the lowest there can be.
+    most_charge
+        In e: a structure one of whose atoms has more, beyond `charge`, of either sign, has no energy.
 
     Raises
     ------
@@ -42,10 +54,11 @@ def xtb(
         If tblite is not installed.
     """
     try:
-        from tblite.ase import TBLite
+        tblite = _tblite()
     except ImportError as error:
         raise ImportError(f"{method} needs tblite, which cannot be imported: `pip install tblite`") from error
-    calculator: Calculator = TBLite(
+    calculator: Calculator = tblite(
+        most_charge=most_charge + abs(charge or 0.0),
         method=method,
         accuracy=accuracy,
         electronic_temperature=electronic_temperature,
@@ -57,3 +70,41 @@ def xtb(
         cache_api=False,  # so that `reset` drops the wavefunction too, which would start the next structure
     )
     return calculator
+
+
+@cache
+def _tblite() -> type[Calculator]:
+    """The calculator of tblite with a look at its charges."""
+    from tblite.ase import TBLite
+
+    class Checked(TBLite):
+        """Fails where an atom has more than `most_charge`."""
+
+        def __init__(self, most_charge: float, **settings: Any) -> None:
+            super().__init__(**settings)
+            self._most_charge = most_charge
+
+        def calculate(
+            self,
+            atoms: Atoms | None = None,
+            properties: list[str] | None = None,
+            system_changes: list[str] = all_changes,
+        ) -> None:
+            """Compute energy, forces and charges in ASE's units.
+
+            Raises
+            ------
+            ase.calculators.calculator.CalculationFailed
+                If it does not converge, or collapses.
+            """
+            super().calculate(atoms, properties, system_changes)
+            charges: Any = self.results["charges"]
+            most = int(np.argmax(np.abs(charges)))
+            if abs(charges[most]) > self._most_charge:
+                self.results = {}
+                raise CalculationFailed(
+                    f"collapsed: atom {most} has a charge of {charges[most]:.2f} e, beyond `most_charge`, "
+                    f"{self._most_charge:g} e"
+                )
+
+    return Checked

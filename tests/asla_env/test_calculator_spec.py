@@ -207,8 +207,8 @@ def test_path_class_and_partial_have_one_fingerprint(same: CalculatorSpec) -> No
 
 OTHER = {
     "accuracy": 2.0, "electronic_temperature": 301.0, "max_iterations": 251, "mixer_damping": 0.3, "charge": 1,
-    "multiplicity": 3, "mode": "fd", "basis": "sz", "xc": "LDA", "h": 0.2, "kpts": (2, 1, 1), "spinpol": True,
-    "symmetry": {}, "occupations": {"width": 0.2}, "maxiter": 61, "convergence": {}, "txt": "out.txt",
+    "multiplicity": 3, "most_charge": 2.0, "mode": "fd", "basis": "sz", "xc": "LDA", "h": 0.2, "kpts": (2, 1, 1),
+    "spinpol": True, "symmetry": {}, "occupations": {"width": 0.2}, "maxiter": 61, "convergence": {}, "txt": "out.txt",
 }  # fmt: skip
 
 

@@ -1,16 +1,20 @@
 import json
 import subprocess
 import sys
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, Calculator
 
 from asla_env.calculator_spec import CalculatorSpec
 from asla_env.calculators import DEFAULT, names
+from asla_env.evaluator import Evaluator
+from asla_env.problems import PROBLEMS
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 
@@ -100,6 +104,33 @@ def test_the_electronic_temperature_is_part_of_the_energy() -> None:
     assert energy(graphene_on_grid("gfn1-xtb"), hot) - energy(ideal_graphene(), hot) == pytest.approx(1.35378, abs=1e-3)
 
 
+def crowded() -> Atoms:
+    """A build of naphthalene's atoms, of which GFN1-xTB has a carbon atom with a charge of -5.9 e."""
+    carbon = [(46, 70), (46, 56), (42, 82), (36, 62), (70, 50), (78, 70), (66, 78), (54, 80), (86, 62), (92, 50)]
+    hydrogen = [(36, 74), (36, 52), (52, 64), (72, 62), (78, 48), (56, 50), (62, 56), (70, 42)]
+    return Atoms("C10H8", [(x / 10, y / 10, 3.0) for x, y in carbon + hydrogen], cell=(14.0, 12.2, 6.0))
+
+
+def test_a_collapse_of_gfn1_is_no_energy_below_that_of_the_most_stable_structure() -> None:
+    naphthalene = PROBLEMS["naphthalene"]().reference
+    below = energy(crowded(), CalculatorSpec("gfn1-xtb", {"most_charge": inf}).make())
+    assert below == pytest.approx(energy(naphthalene, CalculatorSpec("gfn1-xtb").make()) - 6.6, abs=0.1)
+    assert energy(crowded(), CalculatorSpec("gfn2-xtb").make()) > energy(naphthalene, CalculatorSpec("gfn2-xtb").make())
+    evaluation = Evaluator("gfn1-xtb").evaluate(crowded())
+    assert evaluation.error == (
+        "CalculationFailed: collapsed: atom 4 has a charge of -5.93 e, beyond `most_charge`, 3 e"
+    )
+
+
+def test_the_charge_of_the_whole_may_lie_on_one_atom() -> None:
+    ion = Evaluator("gfn1-xtb", settings={"charge": 1, "most_charge": 0.5}).evaluate(Atoms("Li"))
+    assert isfinite(ion.energy)
+    assert (
+        "beyond `most_charge`, 0.1 e"
+        in Evaluator("gfn1-xtb", settings={"most_charge": 0.1}).evaluate(molecule("LiF")).error
+    )
+
+
 # Names.
 
 
@@ -154,6 +185,7 @@ def test_a_missing_tblite_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch
 BEFORE_AND_AFTER_TORCH = """
 import json, sys
 from ase import Atoms
+from ase.build import molecule
 from asla_env.calculator_spec import CalculatorSpec
 
 def energy():

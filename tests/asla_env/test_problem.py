@@ -159,9 +159,7 @@ def test_from_atoms_needs_an_orthorhombic_cell_along_periodic_axes_only():
 def test_a_cell_that_repeats_must_have_a_length(cell):
     pair = Atoms("C2", [(0, 0, 0), (1.4, 0, 0)], cell=cell, pbc=True)
     axis = 0 if cell is None else 2
-    with pytest.raises(
-        ValueError, match=rf"`atoms` has the cell vector .* along axis {axis} but it must have"
-    ):
+    with pytest.raises(ValueError, match=rf"`atoms` has the cell vector .* along axis {axis} but it must have"):
         Problem.from_atoms(pair, place=[1])
 
 
