@@ -1,6 +1,5 @@
 """The xTB methods of tblite."""
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -72,7 +71,6 @@ def xtb(
     return calculator
 
 
-@cache
 def _tblite() -> type[Calculator]:
     """The calculator of tblite with a look at its charges."""
     from tblite.ase import TBLite
