@@ -16,7 +16,7 @@ from asla_agents.build_collector import BuildCollector
 from asla_agents.builds_in_flight import BuildsInFlight
 from asla_agents.callbacks import ProgressBar, as_list
 from asla_agents.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
-from asla_agents.checks import check_representation, check_settings, problem_of, representation_class
+from asla_agents.checks import calculator_of, check_representation, check_settings, problem_of, representation_class
 from asla_agents.drawing import Representation
 from asla_agents.exploration import Exploration, greedy
 from asla_agents.explorer import BestBuild, Explorer
@@ -84,6 +84,8 @@ class ASLA(BuildCollector):
     ----------
     explorer
         What the search is beside its network: settings of exploration, builds, the best one.
+    calculator
+        Of whose energies was learned; None before the first.
 
     Raises
     ------
@@ -135,6 +137,7 @@ class ASLA(BuildCollector):
         check_settings(ours | self._explore | {name: theirs[name] for name in (*_OF_TRAINING, "seed")})
         self.base_settings = {name: theirs[name] for name in ("stats_window_size", "tensorboard_log", "verbose")}
         self.base_settings["policy_kwargs"] = dict(self.policy_kwargs)
+        self.calculator: str | None = None
         self._flight = BuildsInFlight(0)
         self._setup_model()
 
@@ -183,8 +186,8 @@ class ASLA(BuildCollector):
         Raises
         ------
         ValueError
-            If there is no environment, it is of another problem, its calculator fails on the reference structure, or it
-            ends builds early; if `total_episodes` is negative.
+            If there is no environment, it is of another problem or has another calculator than before, this fails on
+            the reference structure, or builds end early; if `total_episodes` is negative.
         TypeError
             If `total_episodes` is no whole number.
         """
@@ -193,6 +196,12 @@ class ASLA(BuildCollector):
             raise ValueError(f"`total_episodes` is {total_episodes} but must be at least 0")
         if problem_of(env) != self.problem:
             raise ValueError("`env` has another problem but must have the one that the agent was made for")
+        calculator = calculator_of(env)
+        if self.calculator not in (None, calculator):
+            raise ValueError(
+                f"`env` has the calculator {calculator} but must have {self.calculator}, of whose energies was learned"
+            )
+        self.calculator = calculator
         env.env_method("check_reference")
         if reset_num_timesteps or self._last_obs is None:  # the environment, which starts new builds
             self._flight = BuildsInFlight(env.num_envs)
@@ -249,7 +258,7 @@ class ASLA(BuildCollector):
         state, episode_start
             Not used, as the policy has no memory.
         deterministic
-            Whether to choose greedily rather than explore.
+            Whether to choose greedily rather than explore, which draws from the random stream of the search.
         action_masks
             Legal actions, shape ([batch,] actions); read off the images if not given.
 
@@ -304,7 +313,8 @@ class ASLA(BuildCollector):
     def save(self, path: str | Path) -> None:  # type: ignore[override]  # everything is saved, nothing left out
         """Write all that the agent is to a checkpoint, from which `load` goes on as if nothing had happened.
 
-        What was begun of a build and not finished is left out.
+        What was begun of a build and not finished is left out, but its placements stay counted. Where every placement
+        is followed by a callback, as by `CheckpointCallback`, a build is not finished yet after its last one.
 
         Parameters
         ----------

@@ -59,6 +59,12 @@ def problem_of(env: VecEnv) -> Problem:
     return problem
 
 
+def calculator_of(env: VecEnv) -> str:
+    """Name of the calculator of an environment, with the settings that it was given."""
+    spec = env.get_attr("evaluator")[0].spec
+    return f"{spec.name} with {dict(spec.settings)}" if spec.settings else spec.name
+
+
 def representation_class(representation: str | type[Representation]) -> type[Representation]:
     """Class of a representation given by name."""
     if isinstance(representation, type) and issubclass(representation, Representation):

@@ -27,6 +27,7 @@ def state_of(model: ASLA) -> State:
     held = {name: value for name, value in settings.items() if fits_json(value)}
     plain = {
         "problem": _description(model.problem),
+        "calculator": model.calculator,
         "settings": held,
         "not_held": sorted(set(settings) - set(held)),
         "counters": {"steps": model.num_timesteps, "episodes": model.episodes, "updates": model.updates},
@@ -89,6 +90,7 @@ def restore(model: ASLA, state: State) -> None:
             f"`env` has another {', '.join(names)} than the problem that the checkpoint was made with"
         )
     restore_search(model.q_map, model.explorer, model.imagination, state)
+    model.calculator = state.plain["calculator"]
     model.set_counters(**state.plain["counters"])
 
 

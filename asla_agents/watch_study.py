@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
@@ -90,13 +91,13 @@ def study_table(study: Study, rows: Sequence[Row], restarts: int) -> Table:
     for arm in study.arms:
         found_at, episodes = curve_data([row for row in rows_of(study, arm, rows) if row["seed"] < restarts])
         if not episodes:
-            table.add_row(arm, "no rows", "-", "-")
+            table.add_row(escape(arm), "no rows", "-", "-")
             continue
         p_value = f"{log_rank(found_at, episodes, *first):.2g}" if first else "-"
         first = first or (found_at, episodes)
         n_found = len(found_at) - int(np.isnan(found_at).sum())
         interval = n50_text(n50(found_at, episodes), max(episodes))
-        table.add_row(arm, f"{n_found} of {len(found_at)}", interval, p_value)
+        table.add_row(escape(arm), f"{n_found} of {len(found_at)}", interval, p_value)
     return table
 
 
@@ -122,7 +123,7 @@ def study_view(rows: Sequence[Row], unfinished: Sequence[Progress] = ()) -> Tabl
         energies = [row["best_above_reference"] for row in own if row.get("best_above_reference") is not None]
         lowest = min([*energies, *(search.lowest for search in others)], default=np.inf)
         table.add_row(
-            arm,
+            escape(arm),
             f"{len(own)}",
             f"{len(others)}, at episode {max(search.episodes for search in others)}" if others else "0",
             f"{n_found}",

@@ -9,7 +9,7 @@ import numpy as np
 
 from asla_agents.experiments import Experiment
 from asla_agents.figures.curves import curves_of
-from asla_agents.figures.style import COLOURS, GREY, new_figure
+from asla_agents.figures.style import COLOURS, GREY, as_it_is, new_figure
 from asla_agents.study import Row, Study
 from asla_agents.success import log_rank, n50
 
@@ -40,7 +40,7 @@ def episodes_of_arms(experiment: Experiment, study: Study, rows: Sequence[Row]) 
         if np.isinf(half.high) and np.isfinite(half.value):
             axes.plot(end, y, ">", color=colour, markersize=4, markerfacecolor="white")
         n_found = int(np.isfinite(found_at).sum())
-        labels.append(f"{arm}: {n_found} of {len(found_at)}" + (f", p = {p_value:.2g}" if y else ""))
+        labels.append(f"{as_it_is(arm)}: {n_found} of {len(found_at)}" + (f", p = {p_value:.2g}" if y else ""))
     axes.axvline(min(n50(*first[1:]).value, end), color=COLOURS[0], linewidth=0.5, zorder=0)
     axes.set_yticks(range(len(curves)), labels)
     axes.set(xlabel="n50 (episodes)", xlim=(0, 1.05 * end), ylim=(len(curves) - 0.5, -0.5))

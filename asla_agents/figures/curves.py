@@ -11,7 +11,7 @@ import torch
 
 from asla_agents import equations
 from asla_agents.experiments import Experiment
-from asla_agents.figures.style import COLOURS, GREY, new_figure
+from asla_agents.figures.style import COLOURS, GREY, as_it_is, new_figure
 from asla_agents.study import Row, Study, curve_data, rows_of
 from asla_agents.success import Interval, n50, success_curve
 from asla_env import IDS
@@ -91,7 +91,7 @@ def draw_curve(axes: Axes, arm: str, found_at: Sequence[float], episodes: Sequen
     curve, end = success_curve(found_at, episodes), max(episodes)
     x = np.concatenate([[0], curve.episodes, [end]])
     steps = [np.concatenate([[0], y, y[-1:] if len(y) else [0]]) for y in (curve.probability, curve.low, curve.high)]
-    label = f"{arm}\nn = {len(found_at)}, n50 {n50_text(n50(found_at, episodes), end)}"
+    label = f"{as_it_is(arm)}\nn = {len(found_at)}, n50 {n50_text(n50(found_at, episodes), end)}"
     axes.step(x, 100 * steps[0], where="post", color=colour, label=label)
     axes.fill_between(x, 100 * steps[1], 100 * steps[2], step="post", color=colour, alpha=0.15, linewidth=0)
     axes.axhline(50, color=GREY, linewidth=0.5, zorder=0)

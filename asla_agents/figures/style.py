@@ -42,6 +42,11 @@ def at_print_size(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
     return drawn
 
 
+def as_it_is(text: str) -> str:
+    """Text of a user, of which matplotlib is to make no formula."""
+    return text.replace("$", r"\$")
+
+
 def new_figure(columns: float = 1.0, rows: float = 1.0) -> Figure:
     """An empty figure, so many columns of a journal wide and so many panels high."""
     from matplotlib.figure import Figure

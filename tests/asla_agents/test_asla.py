@@ -24,7 +24,7 @@ from asla_agents.exploration import Exploration, greedy
 from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import REPRESENTATIONS, Gaussian
-from asla_env import AtomPlacementEnv, Grid, Problem
+from asla_env import AtomPlacementEnv, Evaluator, Grid, Problem
 from asla_env.action import action_mask
 from asla_env.observation import one_hot
 
@@ -857,6 +857,19 @@ def test_an_energy_that_the_calculator_did_not_compute_is_never_the_best():
         raise RuntimeError("no convergence")
 
     assert searched(5, make_env(make_problem(), fail)).best is None
+
+
+def test_energies_of_two_calculators_are_not_mixed(tmp_path):
+    model = searched(3, AtomPlacementEnv("graphene-mini", "xwch"))
+    others = [Evaluator("gfn1-xtb"), Evaluator("gfn1-xtb", settings={"accuracy": 2.0})]
+    for evaluator in others:
+        for agent in (model, loaded(model, tmp_path / "model", AtomPlacementEnv("graphene-mini", evaluator))):
+            agent.set_env(AtomPlacementEnv("graphene-mini", evaluator))
+            with pytest.raises(ValueError, match=r"`env` has the calculator gfn1-xtb.* but must have xwch, of whose"):
+                agent.learn(1)
+            agent.predict(agent.env.reset())  # to build is another matter
+    model.set_env(AtomPlacementEnv("graphene-mini", "xwch"))
+    assert model.learn(1).episodes == 4
 
 
 def test_an_environment_with_another_problem_is_refused():

@@ -380,11 +380,11 @@ def test_a_learning_curve_is_written_into_the_directory(directory):
 # Studies of one's own
 
 
-def study_file(tmp_path, n_arms):
+def study_file(tmp_path, n_arms, name="arm {}"):
     """A study of several arms, and its rows: twenty restarts each, the later the arm the later found."""
     spec = {
         "settings": {"env_id": "ASLA-GrapheneMini-v0", "evaluator": "xwch", "episodes": 400, "stop_on_success": True},
-        "arms": {f"arm {i}": {"warmup_episodes": 40 + i} for i in range(n_arms)},
+        "arms": {name.format(i): {"warmup_episodes": 40 + i} for i in range(n_arms)},
     }
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(spec))
@@ -420,6 +420,12 @@ def test_many_arms_are_a_line_each_with_n50_and_its_interval_and_the_test_agains
     assert 7 not in markers  # half of its restarts never knew: an arrow at the end
     (arrow,) = (line for line in axes.lines if line.get_marker() == ">" and line.get_ydata()[0] == 7)
     assert arrow.get_xdata()[0] == 400
+
+
+@pytest.mark.parametrize("n_arms", [2, 8])
+def test_names_that_look_like_formulas_are_drawn_as_they_are(n_arms, tmp_path):
+    job = job_of(str(study_file(tmp_path, n_arms, "$x_{{{}$")))
+    study_figure("mine.json", job.study, read_rows(job.rows)).savefig(tmp_path / "mine.png")
 
 
 def test_a_study_without_rows_is_told_how_to_get_some(tmp_path):

@@ -250,6 +250,17 @@ def test_an_arm_without_rows_is_told_as_such():
     assert [list(column.cells) for column in table.columns][:2] == [["one-hot", "wide"], ["no rows", "no rows"]]
 
 
+def test_names_of_arms_are_shown_as_they_are(tmp_path):
+    arms = {"plain [/x]": {}, "wide [bold]": {"warmup_episodes": 3}}
+    (tmp_path / "spec.json").write_text(json.dumps({"settings": SETTINGS, "arms": arms}))
+    done = CliRunner().invoke(cli.app, ["study", str(tmp_path / "spec.json"), "--restarts", "1"])
+    assert done.exit_code == 0, done.output
+    watched = CliRunner().invoke(cli.app, ["watch", str(tmp_path / "spec.rows.jsonl"), "--once"])
+    for arm in arms:
+        assert arm in done.output
+        assert arm in watched.output
+
+
 def test_measurements_have_no_unfinished_searches(tmp_path):
     done = CliRunner().invoke(cli.app, ["study", "table1", "--as-it-is", "--rows", str(tmp_path / "rows.jsonl")])
     assert done.exit_code == 2
