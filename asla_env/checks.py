@@ -18,7 +18,6 @@ from asla_env.grid import Grid, is_number
 if TYPE_CHECKING:
     from asla_env.problem import Problem
 
-_OVERLAP = 0.35  # sums of covalent radii; the shortest bond, that of hydrogen, is 1.2 of them long
 _SAME = 1e-3  # Å; an atom of the reference that is closer to one of the template is that one
 
 
@@ -66,7 +65,6 @@ def check_problem(problem: Problem) -> None:
             _check_atoms(name, getattr(problem, name))
     _check_template(problem)
     _check_cell(problem)
-    _warn_of_overlap(problem)
     _check_reference(problem)
 
 
@@ -202,25 +200,6 @@ def _check_reference(problem: Problem) -> None:
             f"{problem.template.cell.tolist()} and {problem.template.pbc.tolist()}, for energies to compare"
         )
     _warn_of_limits(problem, problem.reference)
-
-
-def _warn_of_overlap(problem: Problem) -> None:
-    """Warn if atoms that are there already are closer than any bond is long."""
-    there = problem.template + problem.surroundings
-    if len(there) < 2:
-        return
-    there.set_cell(problem.template.cell)
-    there.pbc = problem.template.pbc
-    radii = covalent_radii[there.numbers]
-    apart = _distances(there, there)
-    np.fill_diagonal(apart, np.inf)
-    first, second = np.unravel_index(np.argmin(apart / (radii[:, None] + radii)), apart.shape)
-    if apart[first, second] < _OVERLAP * (radii[first] + radii[second]):
-        warnings.warn(
-            f"`template` and `surroundings` have two atoms {apart[first, second]:.3g} Å apart, "
-            f"{there.symbols[first]} and {there.symbols[second]}: few calculators can tell their energy",
-            stacklevel=2,
-        )
 
 
 def _warn_of_limits(problem: Problem, reference: Atoms) -> None:

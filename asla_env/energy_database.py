@@ -223,15 +223,15 @@ def _digest(key: bytes) -> str:
 
 def _copy(path: Path, copy: Path) -> None:
     """Copy a database of ASE as it is now, from wherever it can be read; raises as `EnergyDatabase` does."""
-    with _understood(path), closing(sqlite3.connect(copy)) as target:
-        for mode in ("mode=ro", "immutable=1"):  # the latter where even a file of locks cannot be made
-            try:
-                with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as source:
-                    source.backup(target)
-                return
-            except sqlite3.OperationalError:
-                if mode == "immutable=1" or path.with_name(f"{path.name}-wal").exists():
-                    raise
+    is_in_use = path.with_name(f"{path.name}-wal").exists()  # or was, by a process that was killed
+    mode = "mode=ro" if is_in_use else "immutable=1"  # which makes no file of locks beside it
+    address = f"{path.absolute().as_uri()}?{mode}"
+    with (
+        _understood(path),
+        closing(sqlite3.connect(address, uri=True)) as source,
+        closing(sqlite3.connect(copy)) as target,
+    ):
+        source.backup(target)
 
 
 @contextmanager

@@ -163,13 +163,6 @@ def test_a_cell_that_repeats_must_have_a_length(cell):
         Problem.from_atoms(pair, place=[1])
 
 
-@pytest.mark.parametrize("gap", [0.0, 0.5])
-def test_atoms_that_are_there_and_overlap_are_warned_of(gap):
-    grid = Grid((60, 4), (6.0, 2.0), (False, False))
-    with pytest.warns(UserWarning, match=rf"have two atoms {gap:.3g} Å apart, C and C"):
-        Problem("overlap", grid, carbon((1, 1, 0)), {"C": 1}, surroundings=carbon((1 + gap, 1, 0)))
-
-
 def test_from_atoms_hands_its_settings_on():
     settings_of = {"success_window": 0.7, "minimum_distance": None, "maximum_distance": 2.5, "name": "pair"}
     made = Problem.from_atoms(carbon((0, 0, 0), (1.5, 0, 0)), place=[1], **settings_of)
