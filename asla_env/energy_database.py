@@ -9,6 +9,7 @@ from hashlib import blake2b
 from math import inf, isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -21,6 +22,9 @@ _OURS, _ENERGIES_OF = "asla_structure", "asla_energies_of"
 _OF_ONE = "id IN (SELECT id FROM text_key_values WHERE key = ? AND value = ?) ORDER BY id"
 _KNOWN = f"SELECT id, key_value_pairs, energy FROM systems WHERE energy IS NOT NULL AND {_OF_ONE}"
 _FAILED = f"SELECT id FROM systems WHERE energy IS NULL AND {_OF_ONE}"
+
+_PATIENCE_S = 20.0  # for others that open the same file, as SQLite itself has it in ASE
+_PAUSE_S = 0.02
 
 
 class EnergyDatabase:
@@ -181,7 +185,7 @@ class EnergyDatabase:
         if tables and "systems" not in tables:
             raise ValueError(f"it has the tables {', '.join(tables)}")
         # what is committed outlives the process, and what is in the file stays whole even if the power fails
-        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._keep_a_log()
         self._connection.execute("PRAGMA synchronous = NORMAL")
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")  # another process may be making the tables of the same new file
@@ -191,6 +195,18 @@ class EnergyDatabase:
         for digest, _, energy in self._known():
             energies.setdefault(digest, energy)
         return energies
+
+    def _keep_a_log(self) -> None:
+        """Switch to a write-ahead log; unlike all else, SQLite does not wait for it while others open the file."""
+        end = monotonic() + _PATIENCE_S
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or monotonic() > end:
+                    raise
+                sleep(_PAUSE_S)
 
     def _known(self) -> Iterator[tuple[str, int, float]]:
         """Digest, row and energy in eV of all structures that have one by this calculator, oldest first."""
