@@ -201,8 +201,8 @@ class ASLA(BuildCollector):
             raise ValueError(
                 f"`env` has the calculator {calculator} but must have {self.calculator}, of whose energies was learned"
             )
-        self.calculator = calculator
         env.env_method("check_reference")
+        self.calculator = calculator
         if reset_num_timesteps or self._last_obs is None:  # the environment, which starts new builds
             self._flight = BuildsInFlight(env.num_envs)
         callbacks = [ProgressBar(total_episodes)] * progress_bar + as_list(callback)

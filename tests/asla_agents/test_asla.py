@@ -872,6 +872,14 @@ def test_energies_of_two_calculators_are_not_mixed(tmp_path):
     assert model.learn(1).episodes == 4
 
 
+def test_a_calculator_that_failed_on_the_reference_is_not_held_to():
+    model = make_model(AtomPlacementEnv("graphene-mini", lambda: Potential(lambda _: float("nan"))))
+    with pytest.raises(ValueError, match="must be able to compute the reference"):
+        model.learn(1)
+    model.set_env(AtomPlacementEnv("graphene-mini", "xwch"))
+    assert model.learn(1).episodes == 1
+
+
 def test_an_environment_with_another_problem_is_refused():
     model = make_model()
     model.set_env(make_env(make_problem(to_place={"C": 2})))
