@@ -1,5 +1,6 @@
 """What all tests need."""
 
+import importlib
 import signal
 import subprocess
 import sys
@@ -28,3 +29,17 @@ def run_strictly():
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
     return run
+
+
+@pytest.fixture(scope="module")
+def written_module(tmp_path_factory):
+    """Write and import a module by its name and text, which processes that are started can import too."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def write(name: str, text: str):
+            folder = tmp_path_factory.mktemp(name)
+            (folder / f"{name}.py").write_text(text)
+            patch.syspath_prepend(folder)
+            return importlib.import_module(name)
+
+        yield write

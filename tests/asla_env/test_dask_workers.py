@@ -41,15 +41,9 @@ N_ENERGIES = 44
 
 
 @pytest.fixture(scope="module")
-def slow(tmp_path_factory):
+def slow(written_module):
     """The calculator, which the cluster can import too."""
-    folder = tmp_path_factory.mktemp("slow")
-    (folder / "slow_calculator.py").write_text(MODULE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        import slow_calculator
-
-        yield slow_calculator
+    return written_module("slow_calculator", MODULE)
 
 
 @pytest.fixture(scope="module")

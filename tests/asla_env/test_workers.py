@@ -114,15 +114,9 @@ PATIENT = Limits(memory_gib=inf)
 
 
 @pytest.fixture(scope="module")
-def wild(tmp_path_factory):
+def wild(written_module):
     """The module of calculators, which processes can import too."""
-    folder = tmp_path_factory.mktemp("wild")
-    (folder / "wild_calculators.py").write_text(MODULE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        import wild_calculators
-
-        yield wild_calculators
+    return written_module("wild_calculators", MODULE)
 
 
 @pytest.fixture(scope="module")

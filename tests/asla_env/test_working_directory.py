@@ -45,15 +45,9 @@ class Killed(Files):
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def files(written_module):
     """The module of calculators, which processes can import too."""
-    folder = tmp_path_factory.mktemp("files")
-    (folder / "file_calculators.py").write_text(MODULE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        import file_calculators
-
-        yield file_calculators
+    return written_module("file_calculators", MODULE)
 
 
 @pytest.fixture
