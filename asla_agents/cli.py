@@ -57,6 +57,7 @@ _Known = Annotated[
     typer.Option(help="Database, or directory of a search, whose energies are not computed again; may be repeated."),
 ]
 _LIMITS = Limits()
+_INTERRUPTED = 128 + signal.SIGINT  # exit status, as shells give it
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
@@ -374,7 +375,7 @@ def _new_directory(config: RunConfig) -> Path:
 
 
 def _report(result: SearchResult) -> None:
-    """Print what was found and where it is."""
+    """Print what was found and where it is; an interrupted search is no success."""
     console = Console(soft_wrap=True, markup=False)
     found = f"found in episode {result.found_at}" if result.found_at else "not found"
     console.print(f"{result.episodes} episodes, {found}")
@@ -382,6 +383,9 @@ def _report(result: SearchResult) -> None:
         f"best energy {result.best_energy:.4f} eV, {result.best_energy_above_reference:+.4f} eV from the reference"
     )
     console.print(f"results in {result.directory}")
+    if result.interrupted:
+        console.print(f"not at its end: asla resume {result.directory}")
+        raise typer.Exit(_INTERRUPTED)
 
 
 def _fail(error: Exception) -> None:

@@ -108,9 +108,10 @@ def test_an_interrupt_from_the_shell_ends_a_search_with_all_files_written(tmp_pa
             time.sleep(0.05)
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 0, stderr
+    assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert "interrupted: writing the results" in stdout
+    assert "not at its end: asla resume out" in stdout
     assert {path.name for path in (tmp_path / "out").glob("[!.]*")} | {"checkpoint.zip"} == FILES
     n_episodes = len(log.read_text().splitlines())
     assert f"{n_episodes} episodes, not found" in stdout
