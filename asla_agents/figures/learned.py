@@ -35,7 +35,8 @@ def coefficients(experiment: Experiment, study: Study, rows: Sequence[Row], numb
     """
     arm = list(study.arms)[number]
     curves_of(experiment, Study(settings=study.settings, arms={arm: study.arms[arm]}), rows)
-    values = np.array([row["learned"]["coefficients"][0] for row in rows_of(study, arm, rows)])  # [restart, i]
+    its_rows = rows_of(study, arm, rows)
+    values = np.array([row["learned"]["coefficients"][0] for row in its_rows])  # [restart, i]
     mean, deviation = values.mean(axis=0), values.std(axis=0)
     indices = np.arange(1, len(mean) + 1)
     figure = new_figure()
@@ -47,25 +48,35 @@ def coefficients(experiment: Experiment, study: Study, rows: Sequence[Row], numb
     axes.axhline(0, color=GREY, linewidth=0.6)
     axes.set_xticks(indices, [f"{n}/3" if n % 3 else f"{n // 3}" for n in indices])
     axes.set(
-        xlabel=r"$\lambda_i$ / Δ", ylabel=r"mean $c_i$, with its standard error", title=f"{arm}, n = {len(values)}"
+        xlabel=r"$\lambda_i$ / Δ",
+        ylabel=r"mean $c_i$, with its standard error",
+        title=f"{arm}, n = {len(values)}, {after(its_rows)}",
     )
     return figure
+
+
+def after(rows: Sequence[Row]) -> str:
+    """Say after how many episodes the restarts ended."""
+    fewest, most = (pick(row["episodes"] for row in rows) for pick in (min, max))
+    return f"after {fewest} episodes" if fewest == most else f"after {fewest} to {most} episodes"
 
 
 def widths_against_start(experiment: Experiment, study: Study, rows: Sequence[Row]) -> Figure:
     """Draw the trained widths of all restarts against those they started from."""
     figure = new_figure()
     axes = figure.subplots()
-    starts = []
+    starts, all_rows = [], list[Row]()
     for arm, _, _ in curves_of(experiment, study, rows):
         start = study.config(arm, 0).representation_kwargs["width_over_spacing"]
-        ends = [row["learned"]["width_over_spacing"][0] for row in rows_of(study, arm, rows)]
+        its_rows = rows_of(study, arm, rows)
+        ends = [row["learned"]["width_over_spacing"][0] for row in its_rows]
         axes.plot([start] * len(ends), ends, "o", color=COLOURS[0], markersize=3, alpha=0.4, markeredgewidth=0)
         axes.plot(start, np.mean(ends), "_", color=COLOURS[1], markersize=12)
         starts.append(start)
+        all_rows += its_rows
     axes.plot([], [], "o", color=COLOURS[0], markersize=3, alpha=0.4, markeredgewidth=0, label="a restart")
     axes.plot([], [], "_", color=COLOURS[1], markersize=12, label="mean")
     axes.plot([0, max(starts)], [0, max(starts)], color=GREY, linewidth=0.7, linestyle=":", label="untrained")
-    axes.set(xlabel="λ / Δ at the start", ylabel="λ / Δ at the end")
+    axes.set(xlabel="λ / Δ at the start", ylabel=f"λ / Δ {after(all_rows)}")
     axes.legend(frameon=False)
     return figure

@@ -11,6 +11,7 @@ from asla_agents.experiments import EXPERIMENTS, Experiment, generalisation, pha
 from asla_agents.figures.agreement import verdicts
 from asla_agents.figures.curves import n50_text
 from asla_agents.figures.draw import DRAWINGS, NAMES
+from asla_agents.figures.learned import after
 from asla_agents.figures.phases import median_seconds
 from asla_agents.study import Row, curve_data, read_study_rows, rows_of
 from asla_agents.success import n50
@@ -138,12 +139,13 @@ def _coefficients(_experiment: Experiment, _arm: str, rows: Sequence[Row]) -> st
     """Which mean coefficient is the largest."""
     values = np.array([row["learned"]["coefficients"][0] for row in rows])  # [restart, i]
     largest = int(np.abs(values.mean(axis=0)).argmax())
-    return f"largest mean c_i is that of λ_{largest + 1}, {_mean(values[:, largest])}, n = {len(values)}"
+    return f"largest mean c_i is that of λ_{largest + 1}, {_mean(values[:, largest])}, n = {len(values)}, {after(rows)}"
 
 
 def _widths(_experiment: Experiment, _arm: str, rows: Sequence[Row]) -> str:
     """Where the widths end."""
-    return f"ends at λ/Δ = {_mean([row['learned']['width_over_spacing'][0] for row in rows])}, n = {len(rows)}"
+    ends = [row["learned"]["width_over_spacing"][0] for row in rows]
+    return f"ends at λ/Δ = {_mean(ends)}, n = {len(rows)}, {after(rows)}"
 
 
 def _mean(values: Sequence[float] | NDArray[np.float64]) -> str:
