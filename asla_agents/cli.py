@@ -17,12 +17,11 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
 from asla_agents.config_page import settings_page
 from asla_agents.config_toml import to_toml
 from asla_agents.experiments import MEASUREMENTS
-from asla_agents.figures import figure, learning_curve, study_figure
+from asla_agents.figures import figure, learning_curve, read_figure_rows, study_figure
 from asla_agents.figures import markdown as markdown_table
 from asla_agents.jobs import job_of, measure, rows_path, search_config
 from asla_agents.report import film_best, write_report
@@ -30,7 +29,7 @@ from asla_agents.representations import REPRESENTATIONS
 from asla_agents.restarts import censor
 from asla_agents.run_directory import RunDirectory
 from asla_agents.settings_error import one_line
-from asla_agents.study import Row, read_study_rows
+from asla_agents.study import read_study_rows
 from asla_agents.training import SearchResult, resume, search
 from asla_agents.watch import watch
 from asla_agents.watch_study import run_watched, study_table, watch_study
@@ -213,14 +212,17 @@ def study_command(
                 Console(markup=False).print(line)
             return
         job = job_of(spec, evaluator, episodes, smoke, to_the_end)
-        path, n = rows or job.rows, job.restarts if restarts is None else restarts
+        path, n = rows or job.rows, restarts
         if as_it_is:
+            if restarts is not None and restarts < 1:
+                raise ValueError(f"`restarts` is {restarts} but must be at least 1")
             censor(job.study, path)
         else:
+            n = job.restarts if restarts is None else restarts
             run_watched(job.study, path, n, workers=workers, device=device, energy_workers=energy_workers, dask=dask)
+        Console().print(study_table(job.study, read_study_rows(path), n))
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(error)
-    Console().print(study_table(job.study, read_study_rows(path), n))
 
 
 @app.command("plot")
@@ -235,20 +237,22 @@ def plot_command(
 ) -> None:
     """Draw a figure of the paper or a study from its rows, or the learning curve of a search."""
     try:
+        if rows is not None and not rows.is_file():
+            raise ValueError(f"`rows` is {rows} but must be a file of rows, as `asla study` writes it")
         if Path(what).is_dir():
             path, picture = out or Path(what) / "learning.png", learning_curve(Path(what))
         elif Path(what).is_file():
             job = job_of(what, evaluator, smoke=smoke)
             path = out or Path(what).with_suffix(".png")
-            picture = study_figure(what, job.study, _rows_in(rows, job.rows))
+            picture = study_figure(what, job.study, read_study_rows(rows or job.rows))
         else:
-            path, its_rows = out or Path(f"{what}.png"), _rows_in(rows, rows_path(what))
+            path, its_rows = out or Path(f"{what}.png"), read_figure_rows(what, rows or rows_path(what))
             picture = figure(what, its_rows, evaluator, smoke)
         picture.savefig(path)
     except (ValueError, OSError) as error:
         _fail(error)
     except KeyError as error:
-        _fail(ValueError(f"`rows` is {rows or rows_path(what)} but must be rows of {what}: one lacks {error}"))
+        _fail(ValueError(f"`rows` must be rows of {what}: one lacks {error}"))
     Console(soft_wrap=True, markup=False).print(f"picture in {path}")
 
 
@@ -302,6 +306,8 @@ def table_command(
         print(markdown_table(directory), end="")
     except (ValueError, OSError) as error:
         _fail(error)
+    except KeyError as error:
+        _fail(ValueError(f"`directory` is {directory} but must hold rows of figures: one lacks {error}"))
 
 
 @app.command("list")
@@ -319,13 +325,6 @@ def list_command() -> None:
     console.print(table)
     console.print("calculators:    ", ", ".join(calculators.names()))
     console.print("representations:", ", ".join(REPRESENTATIONS))
-
-
-def _rows_in(given: Path | None, default: Path) -> list[Row]:
-    """Rows of a file that was asked for, which must be there, or else of the one that `study` makes."""
-    if given is not None and not given.is_file():
-        raise ValueError(f"`rows` is {given} but must be a file of rows, as `asla study` writes it")
-    return read_rows(given or default)
 
 
 def _energies(

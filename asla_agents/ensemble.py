@@ -196,6 +196,7 @@ def shared_settings(config: RunConfig) -> dict[str, str]:
     """Settings that all members of an ensemble must share, as text."""
     settings = {name: str(getattr(config, name)) for name in _SHARED}
     settings["exploration.average_symmetric"] = str(config.exploration.average_symmetric)
+    settings["replay.placements"] = str(config.replay.placements)
     settings["evaluator_settings"] = json.dumps(config.evaluator_settings, sort_keys=True)
     may_differ = REPRESENTATIONS[config.representation].may_differ
     kwargs = {name: value for name, value in config.representation_kwargs.items() if name not in may_differ}

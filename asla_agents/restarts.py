@@ -1,12 +1,10 @@
 """The restarts of a study run: a row for each, and what has none goes on after any interruption."""
 
-import json
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -22,7 +20,8 @@ import torch
 from asla_agents.config import RunConfig
 from asla_agents.ensemble import Ensemble, networks_before, shared_settings
 from asla_agents.member import MemberResult
-from asla_agents.study import Row, Study, missing_restarts, read_study_rows
+from asla_agents.row_file import Row, appended, mend_end
+from asla_agents.study import Study, missing_restarts, read_study_rows
 from asla_agents.training import make_env
 from asla_agents.unfinished import UnfinishedSearches, episodes_of
 from asla_env.executors import energy_executor
@@ -92,12 +91,13 @@ def run_study(
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = UnfinishedSearches(path)
     with unfinished.locked():
+        mend_end(path)
         _forget_ended(path, unfinished)
         on_gpu = torch.device(device).type != "cpu"
         groups = _groups(missing_restarts(study, path, restarts), workers, members, side_by_side=on_gpu)
         if not groups:
             return
-        with _appended(path) as append:
+        with appended(path) as append:
             limits = Limits().shared_by(workers * energy_workers) if energy_workers else None
             energies = partial(energy_executor, energy_workers, limits, dask)
             run_group = partial(_run_group, device, energies, unfinished)
@@ -136,12 +136,13 @@ def censor(study: Study, path: Path) -> list[Row]:
         raise ValueError(f"`rows` is {path} but must be the file of rows of a study that was begun")
     unfinished = UnfinishedSearches(path)
     with unfinished.locked():
+        mend_end(path)
         _forget_ended(path, unfinished)
         there = {(row["key"], row["seed"]) for row in read_study_rows(path)}
         so_far = [row for arm in study.arms for row in _so_far(study, arm, unfinished)]
         new = [row for row in so_far if (row["key"], row["seed"]) not in there]
         if new:
-            with _appended(path) as append:
+            with appended(path) as append:
                 for row in new:
                     append(row)
     return new
@@ -160,22 +161,6 @@ def _check_device(device: str) -> None:
     except (AssertionError, RuntimeError) as error:  # the former if torch was built without it
         reason = str(error).partition("\n")[0]
         raise ValueError(f"`device` is {device!r} but must be one of this machine and its torch: {reason}") from error
-
-
-@contextmanager
-def _appended(path: Path) -> Iterator[Callable[[Row], None]]:
-    """Append rows to a file, each for good; of a row that was being written when a process died the rest is cut off."""
-    if path.exists():
-        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
-    with path.open("a", encoding="utf-8") as file:
-
-        def append(row: Row) -> None:
-            """Write a row, and wait until it is on the disk."""
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-        yield append
 
 
 def _groups(restarts: _Group, workers: int, members: int, side_by_side: bool) -> list[_Group]:

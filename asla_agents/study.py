@@ -1,18 +1,19 @@
 """Studies: many restarts of a few settings, and their rows."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
+from asla_agents.row_file import Row
 
-_KINDS = {"arm": str, "key": str, "seed": int, "episodes": int, "found_at": (int, float, NoneType)}
-Row = dict[str, Any]
+_KINDS = {"arm": str, "key": str, "seed": int, "episodes": int, "found_at": (int, NoneType)}
 
 
 class Study(BaseModel):
@@ -27,16 +28,19 @@ class Study(BaseModel):
 
     @field_validator("settings")
     @classmethod
-    def _without_seed(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _can_be_restarted(cls, value: dict[str, Any]) -> dict[str, Any]:
         if "seed" in value:
             raise ValueError("must leave `seed` out: restarts have the seeds from 0 on")
+        first = value.get("pretrained")
+        if isinstance(first, dict) and first and "episodes" not in first:
+            raise ValueError("must say the `episodes` of `pretrained`: those of the restarts may be changed")
         return value
 
     @field_validator("arms")
     @classmethod
-    def _arms_without_seed(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def _arms_can_be_restarted(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for settings in value.values():
-            cls._without_seed(settings)
+            cls._can_be_restarted(settings)
         return value
 
     def config(self, arm: str, seed: int) -> RunConfig:
@@ -49,9 +53,36 @@ class Study(BaseModel):
         return self.model_copy(update={"settings": self.settings | settings, "arms": arms})
 
 
+class _Rule(NamedTuple):
+    """What a value in a row must be."""
+
+    text: str
+    holds: Callable[[Row], bool]
+
+
+def _is_episode(row: Row, name: str) -> bool:
+    """Whether a value is one of the episodes of the restart, or none."""
+    value = row.get(name)
+    return value is None or (isinstance(value, int) and 1 <= value <= row["episodes"])
+
+
+_RULES = {
+    "key": _Rule("hexadecimal, a digest", lambda row: re.fullmatch("[0-9a-f]+", row["key"]) is not None),
+    "seed": _Rule("at least 0", lambda row: row["seed"] >= 0),
+    "episodes": _Rule("at least 1", lambda row: row["episodes"] >= 1),
+    "budget": _Rule("at least 1", lambda row: isinstance(row.get("budget", 1), int) and row.get("budget", 1) >= 1),
+    "found_at": _Rule("an episode that was run, or null", lambda row: _is_episode(row, "found_at")),
+    "exact_at": _Rule("an episode that was run, or null", lambda row: _is_episode(row, "exact_at")),
+}
+
+
 def missing_restarts(study: Study, path: Path, restarts: int) -> list[tuple[str, RunConfig]]:
-    """Arm and settings of each restart that has no row in a file yet, nor one that went on after its success."""
-    wanted = [(arm, study.config(arm, seed)) for seed in range(restarts) for arm in study.arms]
+    """Arm and settings of each restart that has no row in a file yet, nor one that went on after its success.
+
+    Arms of the same settings share their restarts, which have the name of the first.
+    """
+    configs = [(arm, study.config(arm, seed)) for seed in reversed(range(restarts)) for arm in reversed(study.arms)]
+    wanted = {(config.key, config.seed): (arm, config) for arm, config in configs}
     there = {(row["key"], row["seed"]) for row in read_study_rows(path)}
 
     def is_there(config: RunConfig) -> bool:
@@ -59,7 +90,7 @@ def missing_restarts(study: Study, path: Path, restarts: int) -> list[tuple[str,
         keys = config.key, config.model_copy(update={"stop_on_success": False}).key
         return any((key, config.seed) in there for key in keys)
 
-    return [(arm, config) for arm, config in wanted if not is_there(config)]
+    return [(arm, config) for arm, config in reversed(wanted.values()) if not is_there(config)]
 
 
 def read_study_rows(path: Path) -> list[Row]:
@@ -72,9 +103,9 @@ def read_study_rows(path: Path) -> list[Row]:
     """
     rows = read_rows(path, _KINDS)
     for number, row in enumerate(rows, 1):
-        budget = row.get("budget", 1)
-        if not (isinstance(budget, int) and budget >= 1):
-            raise ValueError(f"{path}, line {number}, has `budget` {budget!r} but it must be at least 1")
+        for name, rule in _RULES.items():
+            if not rule.holds(row):
+                raise ValueError(f"{path}, line {number}, has `{name}` {row[name]!r} but it must be {rule.text}")
     return rows
 
 

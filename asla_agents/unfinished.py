@@ -28,6 +28,8 @@ class Progress:
     """Its seed."""
     episodes: int
     """Episodes that ended."""
+    found_at: int | None
+    """Episode of its first success, after which it goes on; None if there was none."""
     lowest: float
     """Lowest energy above the reference in eV, inf if there is none."""
 
@@ -143,4 +145,5 @@ def _progress_of(state: State, seed: int) -> Progress:
     """What a watcher is told."""
     energies = [energy for energy in state.plain["energies"] if energy is not None]
     lowest = min(energies, default=math.inf)
-    return Progress(state.plain["arm"], state.plain["key"], seed, episodes_of(state), lowest)
+    plain = state.plain
+    return Progress(plain["arm"], plain["key"], seed, episodes_of(state), plain["found_at"], lowest)

@@ -1,12 +1,10 @@
 """An experiment: a study with the problems and representations of a figure, and what the paper says of it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from asla_agents.study import Row, Study
+from asla_agents.study import Study
 
 GRAPHENE = {"env_id": "ASLA-Graphene-v0", "evaluator": "gfn1-xtb", "episodes": 1500, "stop_on_success": True}
 GRAIN_BOUNDARY = {"env_id": "ASLA-GrainBoundary-v0", "evaluator": "xwch", "episodes": 5000, "stop_on_success": True}
@@ -79,14 +77,6 @@ def changed(study: Study, **wanted: Any) -> Study:
         for arm, own in study.arms.items()
     }
     return study.model_copy(update={"arms": arms})
-
-
-def kept(row: Row, path: Path) -> Row:
-    """Append a row to its file, which is made if it is not there, and return it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-    return row
 
 
 def gaussian(width_over_spacing: float | list[float], **kwargs: Any) -> dict[str, Any]:

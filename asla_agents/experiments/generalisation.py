@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from asla_agents.callbacks import read_rows
 from asla_agents.drawing import Representation
-from asla_agents.experiments.experiment import kept
 from asla_agents.q_map import QMapNetwork, values_at
 from asla_agents.randomness import torch_seeded
 from asla_agents.representations import Gaussian, OneHot
+from asla_agents.row_file import appended
+from asla_agents.unfinished import UnfinishedSearches
 from asla_env.grid import Grid
 from asla_env.problems import graphene
 
@@ -32,6 +33,7 @@ CLAIM = (
     "Trained on two pieces of data, a network makes of one-hot images what looks like noise elsewhere, and of "
     "Gaussians a smooth map."
 )
+KINDS = {"arm": str, "seed": int, "unseen_error": float}  # of a row
 RESTARTS = 20
 ARMS: dict[str, type[Representation]] = {"one-hot": OneHot, "Gaussian, λ = 1.25Δ": Gaussian}
 WINDOW = 17  # pixels that a Q-value depends on, along each axis: four layers of _KERNEL
@@ -110,17 +112,20 @@ def run(path: Path, restarts: int) -> Iterator[dict[str, Any]]:
     Raises
     ------
     ValueError
-        If `restarts` is not at least 1.
+        If `restarts` is not at least 1, the file holds something else, or another process writes it.
     """
     if restarts < 1:
         raise ValueError(f"`restarts` is {restarts} but must be at least 1")
-    there = {(row["arm"], row["seed"]) for row in read_rows(path)}
     structure = sample()
-    for arm in ARMS:
-        image = drawn(arm, structure)
-        for seed in range(restarts):
-            if (arm, seed) not in there:
-                yield kept({"arm": arm, "seed": seed, **_judge(q_map(image, structure, seed), structure)}, path)
+    with UnfinishedSearches(path).locked(), appended(path) as append:
+        there = {(row["arm"], row["seed"]) for row in read_rows(path, KINDS)}
+        for arm in ARMS:
+            image = drawn(arm, structure)
+            for seed in range(restarts):
+                if (arm, seed) not in there:
+                    row = {"arm": arm, "seed": seed, **_judge(q_map(image, structure, seed), structure)}
+                    append(row)
+                    yield row
 
 
 def _train(windows: Tensor, seed: int) -> QMapNetwork:

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
-from asla_agents.experiments.experiment import NAPHTHALENE, ONE_HOT, SMOKE, gaussian, kept
-from asla_agents.study import Row
+from asla_agents.experiments.experiment import NAPHTHALENE, ONE_HOT, SMOKE, gaussian
+from asla_agents.row_file import Row, appended
 from asla_agents.training import make_env, make_model
+from asla_agents.unfinished import UnfinishedSearches
 
 NAME = "table1"
 CLAIM = (
@@ -31,6 +32,7 @@ ARMS: dict[str, dict[str, Any]] = {"one-hot": ONE_HOT, "Gaussian, λ = Δ": gaus
 PHASES = ("building", "evaluation", "training")
 PAPER = {"one-hot": (0.81, 10.39, 3.17), "Gaussian, λ = Δ": (0.95, 10.24, 3.65)}  # s, on five cores
 RESTARTS, EPISODES = 1, 8
+KINDS = {"arm": str, "seed": int, "evaluator": str, "smoke": bool, "updates": list, "seconds": list}  # of a row
 _WARMUP = 2
 _EVALUATOR, _SMOKE_EVALUATOR = "gpaw", "gfn1-xtb"
 
@@ -61,7 +63,8 @@ def run(
     Raises
     ------
     ValueError
-        If a number is not at least 1, or there is no such calculator.
+        If a number is not at least 1, there is no such calculator, the file holds something else, or another process
+        writes it.
     """
     episodes = (SMOKE["episodes"] if smoke else EPISODES) if episodes is None else episodes
     for name, number in (("restarts", restarts), ("episodes", episodes)):
@@ -69,22 +72,34 @@ def run(
             raise ValueError(f"`{name}` is {number} but must be at least 1")
     settings = {**NAPHTHALENE, **(SMOKE if smoke else {}), "evaluator": evaluator_of(evaluator, smoke)}
     settings["warmup_episodes"] = _WARMUP
-    there = {(row["arm"], row["seed"]) for row in rows_of(read_rows(path), evaluator, smoke)}
-    for seed in range(restarts):
-        for arm, own in ARMS.items():
-            if (arm, seed) not in there:
-                yield kept(_row(arm, RunConfig(**{**settings, **own, "seed": seed}), episodes, smoke), path)
+    updates = _updates(RunConfig(**settings))
+    with UnfinishedSearches(path).locked(), appended(path) as append:
+        rows = rows_of(read_rows(path, KINDS), evaluator, smoke)
+        enough = [row for row in rows if row["updates"] == updates and len(row["seconds"]) >= episodes]
+        there = {(row["arm"], row["seed"]) for row in enough}
+        for seed in range(restarts):
+            for arm, own in ARMS.items():
+                if (arm, seed) not in there:
+                    row = _row(arm, RunConfig(**{**settings, **own, "seed": seed}), episodes, smoke)
+                    append(row)
+                    yield row
 
 
 def rows_of(rows: Sequence[Row], evaluator: str | None = None, smoke: bool = False) -> list[Row]:
-    """Rows of one calculator, of smoke runs or of others."""
+    """Rows of one calculator, of smoke runs or of others, and of those with the updates of the latest one."""
     meant = evaluator_of(evaluator, smoke), smoke
-    return [row for row in rows if (row["evaluator"], row["smoke"]) == meant]
+    of_both = [row for row in rows if (row["evaluator"], row["smoke"]) == meant]
+    return [row for row in of_both if row["updates"] == of_both[-1]["updates"]]
 
 
 def seconds_of(rows: Sequence[Row], arm: str) -> NDArray[np.float64]:
     """Seconds of all timed episodes of an arm, by the clock and on the core, shape (episodes, phases, 2)."""
     return np.concatenate([np.zeros((0, len(PHASES), 2)), *(row["seconds"] for row in rows if row["arm"] == arm)])
+
+
+def _updates(config: RunConfig) -> list[int]:
+    """Updates an episode, and samples of each, which decide how long training takes."""
+    return [config.gradient_steps, config.batch_size]
 
 
 def _row(arm: str, config: RunConfig, episodes: int, smoke: bool) -> Row:
@@ -95,7 +110,7 @@ def _row(arm: str, config: RunConfig, episodes: int, smoke: bool) -> Row:
         "seed": config.seed,
         "evaluator": config.evaluator,
         "smoke": smoke,
-        "updates": [config.gradient_steps, config.batch_size],
+        "updates": _updates(config),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "load": load,
         "seconds": np.round(_seconds(config, episodes), 4).tolist(),

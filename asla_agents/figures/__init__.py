@@ -4,6 +4,17 @@ from asla_agents.figures.curves import draw_curve
 from asla_agents.figures.draw import NAMES, figure, study_figure
 from asla_agents.figures.drawn import drawn
 from asla_agents.figures.search import learning_curve
-from asla_agents.figures.table import claim, markdown, rows_in
+from asla_agents.figures.table import claim, markdown, read_figure_rows, rows_in
 
-__all__ = ["NAMES", "claim", "draw_curve", "drawn", "figure", "learning_curve", "markdown", "rows_in", "study_figure"]
+__all__ = [
+    "NAMES",
+    "claim",
+    "draw_curve",
+    "drawn",
+    "figure",
+    "learning_curve",
+    "markdown",
+    "read_figure_rows",
+    "rows_in",
+    "study_figure",
+]

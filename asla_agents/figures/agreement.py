@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from asla_agents.experiments import Experiment
-from asla_agents.study import Row, Study, curve_data, rows_of
+from asla_agents.row_file import Row
+from asla_agents.study import Study, curve_data, rows_of
 from asla_agents.success import log_rank, success_curve
 
 SIGNIFICANT = 0.05  # of the log-rank test

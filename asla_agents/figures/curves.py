@@ -12,7 +12,8 @@ import torch
 from asla_agents import equations
 from asla_agents.experiments import Experiment
 from asla_agents.figures.style import COLOURS, GREY, as_it_is, new_figure
-from asla_agents.study import Row, Study, curve_data, rows_of
+from asla_agents.row_file import Row
+from asla_agents.study import Study, curve_data, rows_of
 from asla_agents.success import Interval, n50, success_curve
 from asla_env import IDS
 from asla_env.problems import PROBLEMS

@@ -13,7 +13,8 @@ from asla_agents.experiments import EXPERIMENTS, MEASUREMENTS, Experiment, chang
 from asla_agents.experiments import phases as phases_run
 from asla_agents.figures import arms, curves, kernels, learned, phases, unseen, widths
 from asla_agents.figures.style import COLOURS, at_print_size
-from asla_agents.study import Row, Study
+from asla_agents.row_file import Row
+from asla_agents.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

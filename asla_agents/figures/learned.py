@@ -10,7 +10,8 @@ import numpy as np
 from asla_agents.experiments import Experiment
 from asla_agents.figures.curves import curves_of
 from asla_agents.figures.style import COLOURS, GREY, new_figure
-from asla_agents.study import Row, Study, rows_of
+from asla_agents.row_file import Row
+from asla_agents.study import Study, rows_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,12 +38,13 @@ def coefficients(experiment: Experiment, study: Study, rows: Sequence[Row], numb
     curves_of(experiment, Study(settings=study.settings, arms={arm: study.arms[arm]}), rows)
     its_rows = rows_of(study, arm, rows)
     values = np.array([row["learned"]["coefficients"][0] for row in its_rows])  # [restart, i]
-    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    mean = values.mean(axis=0)
+    error = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
     indices = np.arange(1, len(mean) + 1)
     figure = new_figure()
     axes = figure.subplots()
     axes.bar(
-        indices, mean, yerr=deviation / np.sqrt(len(values)), color=np.where(mean > 0, _POSITIVE, _NEGATIVE), capsize=2,
+        indices, mean, yerr=error, color=np.where(mean > 0, _POSITIVE, _NEGATIVE), capsize=2,
         error_kw={"linewidth": 0.8},
     )  # fmt: skip
     axes.axhline(0, color=GREY, linewidth=0.6)

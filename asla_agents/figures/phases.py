@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from asla_agents.experiments import phases
 from asla_agents.figures.style import COLOURS, new_figure
-from asla_agents.study import Row
+from asla_agents.row_file import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,5 +1,6 @@
 """Every figure in one table: how to make it, what the paper shows, what our rows say, and whether that is the same."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asla_agents.callbacks import read_rows
-from asla_agents.experiments import EXPERIMENTS, Experiment, generalisation, phases
+from asla_agents.experiments import EXPERIMENTS, MEASUREMENTS, Experiment, generalisation, phases
 from asla_agents.figures.agreement import verdicts
 from asla_agents.figures.curves import n50_text
 from asla_agents.figures.draw import DRAWINGS, NAMES
 from asla_agents.figures.learned import after
 from asla_agents.figures.phases import median_seconds
-from asla_agents.study import Row, curve_data, read_study_rows, rows_of
+from asla_agents.row_file import Row
+from asla_agents.study import curve_data, read_study_rows, rows_of
 from asla_agents.success import n50
 from asla_env import calculators
 
@@ -27,17 +29,18 @@ def markdown(directory: Path) -> str:
     Parameters
     ----------
     directory
-        Where ``figures.jsonl``, the rows of searches, and those of measurements such as ``fig3.jsonl`` are; without its
-        file a figure has no rows.
+        Where ``figures.jsonl`` or ``figures.rows.jsonl``, the rows of searches, and those of measurements such as
+        ``fig3.jsonl`` are; without its file a figure has no rows.
 
     Raises
     ------
     ValueError
         If none of them is there, or a line is damaged.
     """
-    files = [f"{name}.jsonl" for name in ("figures", *_MEASURED)]
-    if not any((directory / file).is_file() for file in files):
-        raise ValueError(f"`directory` is {directory} but must hold files of rows: one of {', '.join(files)}")
+    files = [_file(name, directory) for name in (*MEASUREMENTS, *EXPERIMENTS)]
+    if not any(file.is_file() for file in files):
+        known = ", ".join(sorted({file.name for file in files}))
+        raise ValueError(f"`directory` is {directory} but must hold files of rows: one of {known}")
     lines = ["| figure | commands | the paper, or the question | ours |", "|---|---|---|---|"]
     for name in NAMES:
         commands = f"`asla plot {name}`" if name in DRAWINGS else f"`asla study {name}`<br>`asla plot {name}`"
@@ -58,16 +61,32 @@ def claim(name: str) -> str:
 
 
 def rows_in(name: str, directory: Path) -> list[Row]:
-    """Rows of a figure, one of `NAMES`, and others among them; none if it needs none.
+    """Rows of a figure, one of `NAMES`, and others among them; none if it needs none, or its file is not there.
 
     Raises
     ------
     ValueError
         If a line is damaged.
     """
-    if name in DRAWINGS:
-        return []
-    return read_rows(directory / f"{name}.jsonl") if name in _MEASURED else read_study_rows(directory / "figures.jsonl")
+    return [] if name in DRAWINGS else read_figure_rows(name, _file(name, directory))
+
+
+def read_figure_rows(name: str, path: Path) -> list[Row]:
+    """Rows in a file, which must be such as a figure, one of `NAMES` that needs rows, is drawn from.
+
+    Raises
+    ------
+    ValueError
+        If a line is damaged, or something else.
+    """
+    return read_rows(path, MEASUREMENTS[name]) if name in MEASUREMENTS else read_study_rows(path)
+
+
+def _file(name: str, directory: Path) -> Path:
+    """File of the rows of a figure: as it is committed, or else as `asla study` calls it."""
+    stem = name if name in MEASUREMENTS else "figures"
+    committed = directory / f"{stem}.jsonl"
+    return committed if committed.is_file() else directory / f"{stem}.rows.jsonl"
 
 
 def _ours(name: str, directory: Path) -> str:
@@ -130,7 +149,7 @@ def _exact(rows: Sequence[Row]) -> str:
         return ""
     exact_at, episodes = curve_data(rows, "exact_at")
     text = f"; best on grid: {len(rows) - int(np.isnan(exact_at).sum())} of {len(rows)}"
-    if any(row["episodes"] < row["budget"] and row["exact_at"] is None for row in rows):
+    if any(row["episodes"] < row.get("budget", math.inf) and row["exact_at"] is None for row in rows):
         return f"{text} when they stopped"
     return f"{text}, n50 {n50_text(n50(exact_at, episodes), max(episodes))}"
 
@@ -150,7 +169,7 @@ def _widths(_experiment: Experiment, _arm: str, rows: Sequence[Row]) -> str:
 
 def _mean(values: Sequence[float] | NDArray[np.float64]) -> str:
     """Mean and standard deviation."""
-    return f"{np.mean(values):.2f} ± {np.std(values):.2f}"
+    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
 
 
 _CLAIMS = {generalisation.NAME: generalisation.CLAIM, phases.NAME: phases.CLAIM}

@@ -1,5 +1,6 @@
 """What is run for each figure: every arm can be made and trained, and says what it has learned."""
 
+import json
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -119,6 +120,24 @@ def test_networks_that_have_rows_are_not_trained_again(tmp_path):
     assert read_rows(path) == first
 
 
+@pytest.mark.parametrize("measure", [generalisation.run, phases.run])
+def test_measurements_leave_rows_of_searches_alone(measure, tmp_path):
+    path = tmp_path / "figures.jsonl"
+    row = {"arm": "one-hot", "key": "1a", "seed": 0, "budget": 5, "episodes": 5, "found_at": None}
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match="line 1, must hold `"):
+        list(measure(path, 1))
+    assert read_rows(path) == [row]
+
+
+def test_a_network_whose_row_was_cut_off_is_trained_again(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"arm": "one-hot", "seed": 0, "trained_e')
+    rows = list(generalisation.run(path, 1))
+    assert rows == read_rows(path)
+    assert len(rows) == len(generalisation.ARMS)
+
+
 def test_a_number_of_networks_below_one_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`restarts` is 0 but must be at least 1"):
         list(generalisation.run(tmp_path / "rows.jsonl", 0))
@@ -138,6 +157,7 @@ def test_the_phases_of_an_episode_are_timed_and_not_timed_again(tmp_path):
         assert np.all(seconds[..., 0] > 0)
         assert np.all(seconds[:, :, 1] <= seconds[:, :, 0] + 0.05)  # one thread: no more than the clock
     assert list(phases.run(path, 1, smoke=True, episodes=2)) == []
+    assert len(list(phases.run(path, 1, smoke=True, episodes=3))) == len(phases.ARMS)  # two are not three
     assert phases.rows_of(rows) == []
 
 

@@ -18,8 +18,10 @@ from asla_agents.figures.agreement import mean_episodes, verdicts
 from asla_agents.figures.curves import n50_text
 from asla_agents.figures.draw import DRAWINGS
 from asla_agents.jobs import job_of
+from asla_agents.study import Study
 from asla_agents.success import Interval
 from asla_agents.training import search
+from asla_agents.watch_study import study_table
 
 ROOT = Path(__file__).parents[2]
 PAPER = [f"fig{n}" for n in ("2a", "2b", "3", "4", "5", *(f"6{x}" for x in "abcde"), "7", *(f"8{x}" for x in "abcde"))]
@@ -57,7 +59,14 @@ def rows_for(name):
 
 def made_up_times(arm, seed, evaluator="gpaw", **more):
     seconds = [[[0.1, 0], [8.0 + i, 0], [0.9, 0]] for i in range(3)]
-    return {"arm": arm, "seed": seed, "evaluator": evaluator, "smoke": False, "seconds": seconds} | more
+    return {
+        "arm": arm,
+        "seed": seed,
+        "evaluator": evaluator,
+        "smoke": False,
+        "updates": [6, 32],
+        "seconds": seconds,
+    } | more
 
 
 def test_every_figure_of_the_paper_has_a_name_and_they_are_in_order():
@@ -158,6 +167,33 @@ def test_an_n50_that_was_not_reached_is_an_open_triangle_at_the_end():
     assert first.get_markerfacecolor() == "white"
 
 
+def test_what_was_not_reached_stands_at_the_end_of_its_own_arm():
+    rows = made_up_rows("fig2b", found=(None, None))
+    for row in rows:
+        row["episodes"] = 1500 if row["arm"] == "one-hot" else 100
+    points = [line for line in figure("fig2b", rows).axes[0].lines if line.get_marker() == "^"]
+    assert [line.get_ydata()[0] for line in points] == [1500] + [100] * 8
+    study = Study(settings=EXPERIMENTS["fig2b"].study.settings, arms=EXPERIMENTS["fig2b"].study.arms)
+    points = [line for line in study_figure("mine", study, rows).axes[0].lines if line.get_marker() == ">"]
+    assert [line.get_xdata()[0] for line in points] == [1500] + [100] * 8
+
+
+def test_without_rows_of_the_first_arm_nothing_is_compared_with_it():
+    experiment = EXPERIMENTS["fig2b"]
+    rows = [row for row in made_up_rows("fig2b") if row["arm"] != "one-hot"]
+    labels = [text.get_text() for text in study_figure("mine", experiment.study, rows).axes[0].get_yticklabels()]
+    assert len(labels) == 8
+    assert not any("p =" in label for label in labels)
+    table = study_table(experiment.study, rows)
+    assert list(table.columns[-1].cells) == ["-"] * 9
+
+
+def test_times_of_other_updates_are_not_mixed():
+    old, new = made_up_times("one-hot", 0), made_up_times("one-hot", 1, updates=[10, 32])
+    assert phases.rows_of([old, new]) == [new]
+    assert phases.rows_of([old]) == [old]
+
+
 def test_the_bars_of_table_1_are_the_paper_and_medians_of_ours_one_after_another():
     axes = figure("table1", [made_up_times("one-hot", 0)]).axes[0]
     widths = [bar.get_width() for bar in axes.patches]
@@ -187,6 +223,12 @@ def test_the_table_has_a_line_for_each_figure_and_says_what_has_no_rows(tmp_path
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == list(NAMES)
     assert all(("no rows yet" in line) is (line.split(" | ")[0][2:] not in DRAWINGS) for line in lines[2:])
     assert all(line.count("|") == 5 for line in lines)
+
+
+def test_the_table_is_made_of_rows_as_a_study_calls_them_too(tmp_path):
+    lines = [json.dumps(row) + "\n" for row in made_up_rows("fig2a")]
+    (tmp_path / "figures.rows.jsonl").write_text("".join(lines))
+    assert "n50 300" in markdown(tmp_path)
 
 
 def test_the_table_gives_ours_beside_the_paper(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,10 +20,11 @@ from asla_agents import cli, restarts, unfinished
 from asla_agents.callbacks import read_rows
 from asla_agents.checkpoint import CheckpointError
 from asla_agents.config import RunConfig
-from asla_agents.ensemble import Ensemble
+from asla_agents.ensemble import Ensemble, shared_settings
 from asla_agents.member import MemberResult
 from asla_agents.restarts import censor, run_study
-from asla_agents.study import Study, curve_data, missing_restarts, rows_of
+from asla_agents.row_file import appended
+from asla_agents.study import Study, curve_data, missing_restarts, read_study_rows, rows_of
 from asla_agents.watch_study import study_table
 
 SETTINGS = {
@@ -236,6 +238,18 @@ def test_unfinished_searches_have_rows_as_far_as_they_came_until_there_are_longe
     assert rows_of(STUDY, "wide", read_rows(path)) == [row for row in whole if row["arm"] == "wide"]
 
 
+def test_all_seeds_count_where_rows_are_written_as_it_is(tmp_path):
+    spec, key = tmp_path / "spec.json", STUDY.config("one-hot", 0).key
+    spec.write_text(json.dumps({"settings": SETTINGS, "arms": ARMS}))
+    row = {"arm": "one-hot", "key": key, "budget": 4, "episodes": 4, "found_at": None}
+    lines = [json.dumps(row | {"seed": seed}) + "\n" for seed in range(12)]
+    spec.with_suffix(".rows.jsonl").write_text("".join(lines))
+    assert "0 of 12" in CliRunner().invoke(cli.app, ["study", str(spec), "--as-it-is"]).output
+    assert "0 of 7" in CliRunner().invoke(cli.app, ["study", str(spec), "--as-it-is", "--restarts", "7"]).output
+    refused = CliRunner().invoke(cli.app, ["study", str(spec), "--as-it-is", "--restarts", "0"])
+    assert "`restarts` is 0 but must be at least 1" in refused.output
+
+
 def test_a_study_that_was_not_begun_has_no_rows_to_write(tmp_path):
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps({"settings": SETTINGS}))
@@ -355,6 +369,70 @@ def test_a_damaged_file_of_an_unfinished_search_is_named(tmp_path):
 def test_the_key_is_that_of_the_settings_without_the_seed():
     assert STUDY.config("wide", 0).key == STUDY.config("wide", 1).key
     assert STUDY.config("wide", 0).key != STUDY.config("one-hot", 0).key
+
+
+def test_arms_of_the_same_settings_share_their_restarts(tmp_path):
+    study = Study(settings=SETTINGS, arms={"a": {}, "b": {"representation": "gaussian"}, "c": {"episodes": 3}})
+    path = tmp_path / "rows.jsonl"
+    assert [(arm, config.seed) for arm, config in missing_restarts(study, path, 2)] == [
+        ("a", 0), ("c", 0), ("a", 1), ("c", 1)
+    ]  # fmt: skip
+    rows = [{"arm": "a", "key": study.config("b", 0).key, "seed": 0, "budget": 4, "episodes": 4, "found_at": None}]
+    assert rows_of(study, "a", rows) == rows_of(study, "b", rows) == rows
+
+
+def test_what_changes_the_shape_of_batches_is_shared_by_what_goes_together():
+    placements = [RunConfig(**SETTINGS, replay={"placements": n}) for n in (2, 5)]
+    assert shared_settings(placements[0]) != shared_settings(placements[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"key": "../victim"}, "has `key` '../victim' but it must be hexadecimal"),
+        ({"seed": -1}, "has `seed` -1 but it must be at least 0"),
+        ({"episodes": 0}, "has `episodes` 0 but it must be at least 1"),
+        ({"budget": "many"}, "has `budget` 'many' but it must be at least 1"),
+        ({"found_at": 9}, "has `found_at` 9 but it must be an episode that was run"),
+        ({"exact_at": 0}, "has `exact_at` 0 but it must be an episode that was run"),
+        ({"found_at": [1]}, "must hold `found_at`"),
+    ],
+)
+def test_rows_that_cannot_be_are_refused_before_anything_is_done_with_them(changes, rule, tmp_path):
+    row = {"arm": "a", "key": "1a", "seed": 0, "budget": 5, "episodes": 5, "found_at": None}
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n" + json.dumps(row | changes) + "\n")
+    with pytest.raises(ValueError, match=re.escape(f"rows.jsonl, line 2, {rule}")):
+        read_study_rows(path)
+    for command in (["study"], ["plot"]):
+        (tmp_path / "spec.json").write_text(json.dumps({"settings": SETTINGS}))
+        done = CliRunner().invoke(cli.app, [*command, str(tmp_path / "spec.json"), "--rows", str(path)])
+        assert done.exit_code == 2
+        assert "Traceback" not in done.output
+
+
+def test_a_row_whose_line_has_no_end_is_not_lost(tmp_path):
+    path, row = tmp_path / "rows.jsonl", {"arm": "a", "key": "1a", "seed": 0, "episodes": 5, "found_at": None}
+    path.write_text(json.dumps(row))
+    with appended(path) as append:
+        append(row | {"seed": 1})
+    assert [row["seed"] for row in read_study_rows(path)] == [0, 1]
+
+
+@pytest.mark.parametrize("content", ["notes of mine", '{\n  "settings": {}\n}'])
+def test_a_file_that_holds_no_rows_is_left_as_it_is(content, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"rows.jsonl ends with .* but must hold rows"):
+        list(run_study(STUDY, path, 1))
+    assert path.read_text() == content
+
+
+def test_a_search_that_comes_first_must_say_its_episodes():
+    first = {"env_id": "ASLA-Graphene-v0"}
+    with pytest.raises(ValueError, match="must say the `episodes` of `pretrained`"):
+        Study(settings=SETTINGS, arms={"a": {"pretrained": first}})
+    Study(settings=SETTINGS, arms={"a": {"pretrained": first | {"episodes": 5}}})
 
 
 def test_rows_of_other_settings_are_left_alone(whole):

@@ -11,13 +11,15 @@ from asla_agents.checkpoint import State, write_checkpoint
 from asla_agents.unfinished import UnfinishedSearches
 from asla_agents.watch_study import watch_study
 
+KEYS = {"one-hot": "1a", "agr": "2b"}
+
 
 def console_of(**settings) -> Console:
     return Console(file=io.StringIO(), width=120, color_system=None, **settings)
 
 
 def row_of(seed, arm="one-hot", found_at=None, **changes) -> dict:
-    row = {"arm": arm, "key": f"key of {arm}", "seed": seed, "episodes": 100, "found_at": found_at}
+    row = {"arm": arm, "key": KEYS[arm], "seed": seed, "episodes": 100, "found_at": found_at}
     return row | {"best_above_reference": 5.0 + seed} | changes
 
 
@@ -42,16 +44,16 @@ def test_each_arm_has_a_line_with_what_its_restarts_found(tmp_path):
 
 def test_the_same_arm_with_other_settings_has_a_line_of_its_own(tmp_path):
     console = console_of()
-    watch_study(write(tmp_path / "rows.jsonl", row_of(0), row_of(0, key="longer", best_above_reference=None)), console)
+    watch_study(write(tmp_path / "rows.jsonl", row_of(0), row_of(0, key="3c", best_above_reference=None)), console)
     assert console.file.getvalue().count("one-hot") == 2
     assert "│ -" in console.file.getvalue()
 
 
-def keep(path, seed, arm, energies):
+def keep(path, seed, arm, energies, found_at=None):
     """Write the file of an unfinished search as a study does."""
     directory = path.with_name(f"{path.name}.unfinished")
     directory.mkdir(exist_ok=True)
-    plain = {"arm": arm, "key": f"key of {arm}", "energies": energies}
+    plain = {"arm": arm, "key": KEYS[arm], "energies": energies, "found_at": found_at}
     write_checkpoint(directory / f"{arm}-{seed}.zip", State(plain, {}))
 
 
@@ -63,12 +65,24 @@ def test_searches_without_a_row_are_shown_as_they_were_last_kept(tmp_path):
     watch_study(path, console)
     text = console.file.getvalue()
     assert cells(text, "one-hot") == ["one-hot", "1", "2, at episode 3", "0", "not within 100", "4.000"]
-    assert cells(text, "agr") == ["agr", "0", "1, at episode 1", "0", "-", "-"]
+    assert cells(text, "agr") == ["agr", "0", "1, at episode 1", "0", "not within 1", "-"]
+
+
+def test_restarts_that_go_on_count_as_far_as_they_came_for_the_half_that_knows(tmp_path):
+    path, console = write(tmp_path / "rows.jsonl", row_of(0, found_at=7), row_of(1, found_at=9)), console_of()
+    for seed in (2, 3, 4):
+        keep(path, seed, "one-hot", [30.0] * 20)
+    watch_study(path, console)
+    assert cells(console.file.getvalue(), "one-hot")[3:5] == ["2", "not within 100"]
+    keep(path, 3, "one-hot", [30.0] * 20, found_at=12)  # which goes on after its success
+    console = console_of()
+    watch_study(path, console)
+    assert cells(console.file.getvalue(), "one-hot")[3:5] == ["3", "12"]
 
 
 def test_a_restart_that_goes_on_is_not_counted_as_ended_too(tmp_path):
     console = console_of()
-    stopped = [row_of(seed, key=f"shorter {seed}", unfinished="key of one-hot", episodes=50) for seed in (1, 2)]
+    stopped = [row_of(seed, key=f"4{seed}", unfinished=KEYS["one-hot"], episodes=50) for seed in (1, 2)]
     path = write(tmp_path / "rows.jsonl", row_of(0), row_of(2), *stopped)
     keep(path, 1, "one-hot", [30.0])
     watch_study(path, console)
@@ -105,5 +119,5 @@ def test_rows_are_shown_as_they_come_until_an_interrupt(tmp_path, monkeypatch):
 
 
 def test_what_is_no_row_of_a_study_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"line 1, must hold key, seed, episodes, found_at of a restart"):
+    with pytest.raises(ValueError, match=r"line 1, must hold `key`, `seed`, `episodes`, `found_at`"):
         watch_study(write(tmp_path / "rows.jsonl", {"arm": "one-hot"}), console_of())
