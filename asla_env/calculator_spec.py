@@ -14,7 +14,7 @@ from ase.calculators.calculator import BaseCalculator, Calculator
 
 from asla_env import calculators
 from asla_env.calculators import BatchFunction, CalculatorFactory, NamedCalculator
-from asla_env.identity import digest, import_path, installed_version, resolve, versions_of_module
+from asla_env.identity import content, digest, files_in, import_path, installed_version, resolve, versions_of_module
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,8 @@ class CalculatorSpec:
         if self._named is not None:
             parts["settings"] = calculators.defaults(path) | settings
             parts["contents"] = dict(self._named.contents(**self.settings)) if self._named.contents is not None else {}
+        elif files := files_in([*arguments, *settings.values()]):
+            parts["contents"] = content(*files)
         return digest(parts)
 
     @property

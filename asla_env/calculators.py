@@ -31,8 +31,9 @@ def _xwch() -> Calculator:
 
 def _xwch_batch(positions: NDArray[np.float64], structure: Atoms) -> Any:
     """Energies of `XWCH`."""
-    from asla_env.xwch import energy_batch
+    from asla_env.xwch import check_carbon, energy_batch
 
+    check_carbon(structure)
     return energy_batch(positions, structure.cell, structure.pbc)
 
 

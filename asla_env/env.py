@@ -160,6 +160,7 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         """Another environment of the same settings, before its first reset, which shares evaluator and reference."""
         twin = copy.copy(self)
         twin._np_random = twin._np_random_seed = None
+        twin.action_space, twin.observation_space = copy.deepcopy((self.action_space, self.observation_space))
         twin._mask, twin._placed, twin._finished = self._empty_mask.copy(), [], True
         return twin
 

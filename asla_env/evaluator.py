@@ -168,7 +168,7 @@ class Evaluator:
     ) -> list[Evaluation]:
         if self._executor is not None:
             return self._compute_there(structures, self._executor)
-        if self._batch is not None and structures:
+        if self._batch is not None and _differ_in_positions_alone(structures):
             start = perf_counter()
             try:
                 positions = as_array(np.stack([atoms.positions for atoms in structures]))
@@ -253,7 +253,13 @@ class Evaluator:
     @cached_property
     def _pickled(self) -> bytes:
         """What names the calculator in another process: equal to itself there, as a function may not be."""
-        return pickle.dumps(self.spec)
+        try:
+            return pickle.dumps(self.spec)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"`calculator` is {self.spec.name} but must be a name, an import path or what can be pickled, as "
+                f"`executor` hands it on: {error}"
+            ) from error
 
     def _remember(self, key: bytes | None, atoms: Atoms, evaluation: Evaluation) -> None:
         if key is None:
@@ -277,6 +283,16 @@ def _evaluator_there(pickled: bytes) -> Evaluator:
 def _evaluate_there(pickled: bytes, atoms: Atoms) -> Evaluation:
     """Energy of a structure, in the process of an executor; raises `EnergyError`."""
     return _evaluator_there(pickled).attempt(atoms)
+
+
+def _differ_in_positions_alone(structures: Sequence[Atoms]) -> bool:
+    """Whether these structures, one at least, can be computed as one batch."""
+    return bool(structures) and all(
+        np.array_equal(atoms.numbers, structures[0].numbers)
+        and np.array_equal(atoms.cell, structures[0].cell)
+        and np.array_equal(atoms.pbc, structures[0].pbc)
+        for atoms in structures
+    )
 
 
 def _single_point(calculator: Calculator, atoms: Atoms) -> float:

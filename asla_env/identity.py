@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -66,6 +67,16 @@ def content(*files: Path) -> str:
         data = file.read_bytes()
         hashed.update(f"{file.name} {len(data)} ".encode() + data)
     return hashed.hexdigest()
+
+
+def files_in(values: Any) -> list[Path]:
+    """Existing files that a string, or those in lists and mappings, are the paths of."""
+    if isinstance(values, str):
+        with suppress(OSError, ValueError):  # too long for a name, or with a null in it
+            return [Path(values)] if Path(values).is_file() else []
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    return [file for value in values for file in files_in(value)] if isinstance(values, list | tuple) else []
 
 
 def digest(parts: Mapping[str, Any]) -> str | None:

@@ -88,7 +88,7 @@ class Problem:
     ) -> Self:
         """Make a problem from a finished structure: some of its atoms are taken away and have to be found.
 
-        A structure flat in z becomes a problem with two axes, any other one with three.
+        A structure flat in z, to 0.0001 Å, becomes a problem with two axes, any other one with three.
 
         Parameters
         ----------
@@ -163,8 +163,9 @@ class Problem:
 
         Images are those of the simulation cell, which may be periodic along an open axis of the grid too.
         """
-        vectors = self.grid.pixel_positions - np.asarray(positions, dtype=float)[:, None]  # [n, pixel, 3]
-        return self._lengths(vectors)
+        pixels = self.grid.pixel_positions
+        each = [self._lengths(pixels - position) for position in np.asarray(positions, dtype=float)]  # saves memory
+        return np.array(each).reshape(len(each), len(pixels))
 
     @cached_property
     def pixel_distances(self) -> NDArray[np.float64]:
@@ -262,8 +263,13 @@ class Problem:
 
     def _lengths(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Lengths in Å, shape (...), of the shortest images of vectors (..., 3), rounded so that mirror images tie."""
-        _, lengths = find_mic(vectors.reshape(-1, 3), self.template.cell, self.template.pbc)
-        return np.asarray(lengths.reshape(vectors.shape[:-1]).round(9))
+        cell, pbc = self.template.cell.array, self.template.pbc
+        if np.any(cell[pbc] != np.diag(np.diag(cell))[pbc]):
+            _, lengths = find_mic(vectors.reshape(-1, 3), self.template.cell, pbc)
+            return np.asarray(lengths.reshape(vectors.shape[:-1]).round(9))
+        periods = np.where(pbc, np.diag(cell), np.inf)  # along axes: no neighbouring cell need be looked at
+        nearest = vectors - np.where(pbc, np.diag(cell), 0.0) * np.rint(vectors / periods)
+        return np.asarray(np.linalg.norm(nearest, axis=-1).round(9))
 
     def _images(self, sites: NDArray[np.int64]) -> NDArray[np.int32]:
         """Sorted sites under each exact permutation, shape (n_permutations, n_sites)."""
@@ -309,8 +315,9 @@ class Problem:
 
 
 def _text_of(atoms: Atoms) -> str:
-    """Everything of a structure that fixes its energy."""
-    return repr((atoms.numbers.tolist(), atoms.positions.tolist(), atoms.cell.tolist(), atoms.pbc.tolist()))
+    """Everything of a structure that fixes its energy; some calculators read charge and spin in ``info``."""
+    text = repr((atoms.numbers.tolist(), atoms.positions.tolist(), atoms.cell.tolist(), atoms.pbc.tolist()))
+    return text + (repr(sorted(atoms.info.items(), key=repr)) if atoms.info else "")
 
 
 def _indices(grid: Grid, pixels: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -106,7 +106,10 @@ class AtomPlacementVectorEnv(SyncVectorEnv[NDArray[np.int8], NDArray[np.int64]])
             raise TypeError(f"`options` is {options!r} but must be a dictionary or None")
         if options is not None and "reset_mask" in options:
             self._check_mask(options["reset_mask"])
-        return super().reset(seed=seed, options=options)
+        images, infos = super().reset(seed=seed, options=options)
+        infos["action_mask"] = np.stack(self.call("action_masks"))  # of the builds that go on too
+        infos["_action_mask"] = np.ones(self.num_envs, dtype=np.bool_)
+        return images, infos
 
     def _entries(self, name: str, values: Any) -> list[int]:
         """Whole numbers, one for each build."""

@@ -34,7 +34,7 @@ def working_directory(calculator: Any) -> Iterator[None]:
     above.mkdir(parents=True, exist_ok=True)  # systems clean up temporary ones that are old
     own = mkdtemp(prefix="asla-", dir=above)
     failed = True
-    calculator.directory = own
+    calculator.directory = Path(own) if isinstance(given, Path) else own  # ASE's interfaces of either kind
     try:
         yield
         failed = False

@@ -71,6 +71,16 @@ def xtb(
     return calculator
 
 
+def _check_cell(atoms: Atoms | None) -> None:
+    """Raise ValueError if a periodic structure has no cell along some axis, where tblite repeats it all the same."""
+    if atoms is not None and atoms.pbc.any() and atoms.cell.rank < 3:
+        axis = int(np.flatnonzero(~atoms.cell.array.any(axis=1))[0])
+        raise ValueError(
+            f"`atoms` has no cell vector along axis {axis} but must have one: xTB repeats what is periodic along one "
+            "axis along all three, so leave 10 Å of vacuum"
+        )
+
+
 def _tblite() -> type[Calculator]:
     """The calculator of tblite with a look at its charges."""
     from tblite.ase import TBLite
@@ -94,7 +104,10 @@ def _tblite() -> type[Calculator]:
             ------
             ase.calculators.calculator.CalculationFailed
                 If it does not converge, or collapses.
+            ValueError
+                If a periodic structure has no cell along some axis.
             """
+            _check_cell(atoms)
             super().calculate(atoms, properties, system_changes)
             charges: Any = self.results["charges"]
             most = int(np.argmax(np.abs(charges)))

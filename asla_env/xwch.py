@@ -110,7 +110,7 @@ class XWCH(Calculator):
         """Fill ``results`` with both energies and, if in `properties`, forces (atoms, 3)."""
         Calculator.calculate(self, atoms, properties, system_changes)
         self.results = {}
-        carbon = _carbon(self.atoms)
+        carbon = check_carbon(self.atoms)
         bonds = _bonds(_checked(carbon.positions[None]), carbon.cell, carbon.pbc)
         if "forces" in properties:
             eigenvalues, eigenvectors = np.linalg.eigh(_hamiltonian(bonds))
@@ -165,7 +165,8 @@ class _Bonds(NamedTuple):
     directions: Array  # [m, 3], unit vectors from first to second
 
 
-def _carbon(atoms: Atoms | None) -> Atoms:
+def check_carbon(atoms: Atoms | None) -> Atoms:
+    """Return a structure of carbon; raises ValueError if it is another one."""
     if atoms is None:
         raise ValueError("`atoms` is None but must be a structure of C")
     foreign = sorted(set(atoms.symbols) - {"C"})

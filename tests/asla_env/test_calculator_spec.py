@@ -271,3 +271,17 @@ def test_a_lambda_with_a_name_has_no_fingerprint(own: str) -> None:
 def test_an_object_among_the_settings_leaves_no_fingerprint() -> None:
     assert CalculatorSpec(EMT_PATH, {"atoms": object()}).fingerprint is None
     assert CalculatorSpec(partial(EMT, object())).fingerprint is None
+
+
+def test_a_file_that_a_setting_names_counts_with_what_it_says(tmp_path: Path) -> None:
+    model = tmp_path / "trained.model"
+    spec = CalculatorSpec(LJ_PATH, {"label": str(model)})
+    without = replace(spec).fingerprint
+    model.write_text("first")
+    first = replace(spec).fingerprint
+    model.write_text("second")
+    assert len({without, first, replace(spec).fingerprint}) == 3
+    listed = CalculatorSpec(LJ_PATH, {"models": [str(model)], "cutoffs": {"C": str(model)}, "number": 3.0})
+    before = replace(listed).fingerprint
+    model.write_text("third")
+    assert replace(listed).fingerprint != before

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import molecule
+from ase.build import molecule, nanotube
 from ase.calculators.calculator import CalculationFailed, Calculator
 
 from asla_env.calculator_spec import CalculatorSpec
@@ -185,7 +185,7 @@ def test_a_missing_tblite_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch
 BEFORE_AND_AFTER_TORCH = """
 import json, sys
 from ase import Atoms
-from ase.build import molecule
+from ase.build import molecule, nanotube
 from asla_env.calculator_spec import CalculatorSpec
 
 def energy():
@@ -206,3 +206,10 @@ def test_importing_torch_leaves_energies_as_they_are() -> None:
     before, after = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     assert np.isfinite(before)
     assert before == after
+
+
+def test_a_tube_without_cell_across_is_refused_with_its_rule() -> None:
+    tube = nanotube(3, 0, length=1)
+    assert "no cell vector along axis 0 but must have one" in str(Evaluator("gfn1-xtb").evaluate(tube).error)
+    tube.center(vacuum=5, axis=(0, 1))
+    assert Evaluator("gfn1-xtb").evaluate(tube).error is None

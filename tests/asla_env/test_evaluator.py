@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import warnings
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
@@ -425,3 +425,20 @@ def test_importing_it_imports_neither_torch_nor_tblite() -> None:
 def test_a_factory_that_makes_no_calculator_is_an_error() -> None:
     with pytest.raises(TypeError, match=r"`calculator` returned .* type NoneType but must return an ASE calculator"):
         Evaluator(lambda: None).evaluate(Atoms("C"))
+
+
+def test_what_cannot_be_one_batch_is_computed_one_by_one():
+    evaluator = Evaluator("xwch")
+    with_hydrogen = [molecule("CH4"), molecule("CH4")]
+    many = evaluator.evaluate_many(with_hydrogen, [b"a", b"b"])
+    assert all("`atoms` has H but must be all C" in str(evaluation.error) for evaluation in many)
+    small, large = (Atoms("C2", [(0, 0, 0), (1.4, 0, 0)], cell=(a, 9, 9), pbc=(True, False, False)) for a in (3, 5))
+    together = [evaluation.energy for evaluation in evaluator.evaluate_many([small, large], [None, None])]
+    alone = [evaluator.evaluate(atoms).energy for atoms in (small, large)]
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+    assert together[0] != together[1]
+
+
+def test_a_calculator_that_cannot_be_handed_on_is_named():
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="`calculator` is <lambda> but must be"):
+        Evaluator(lambda: EMT(), executor).evaluate_many([WATER], [None])

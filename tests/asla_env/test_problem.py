@@ -1,13 +1,16 @@
 """Search problems: what they count, draw and build, which symmetries they have, and what they refuse."""
 
 import pickle
+import tracemalloc
 import warnings
 from itertools import product
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import fcc111
 from ase.data import covalent_radii
+from ase.geometry import get_distances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -527,3 +530,47 @@ def test_the_distance_of_two_pixels_is_that_of_their_positions() -> None:
         window = problem.distances_from(pixel)
         expected = problem.distances(problem.grid.positions(pixel)[None])[0]
         np.testing.assert_allclose(window, expected, atol=1e-8)
+
+
+# What is large
+
+
+@pytest.mark.parametrize(
+    ("cell", "pbc"),
+    [
+        ((4.0, 3.0, 8.0), (True, True, False)),
+        ((4.0, 3.0, 8.0), (False, True, True)),
+        (((4.0, 0, 0), (0, 3.0, 0), (0.7, 0.4, 8.0)), (True, True, False)),  # tilted where it does not repeat
+        (((4.0, 0, 0), (0, 3.0, 0), (0.7, 0.4, 8.0)), (True, True, True)),
+    ],
+)
+def test_distances_are_those_of_the_nearest_image(cell, pbc):
+    grid = Grid((8, 6, 5), (4.0, 3.0, 4.0), (pbc[0], pbc[1], False))
+    atoms = carbon((0.1, 0.2, 0.3), (3.9, 2.9, 0.0), cell=cell, pbc=pbc)
+    found = problem(grid=grid, template=carbon((0, 0, 0), cell=cell, pbc=pbc)).distances(atoms.positions)
+    _, expected = get_distances(atoms.positions, grid.pixel_positions, cell=atoms.cell, pbc=pbc)
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_a_slab_of_many_atoms_and_pixels_takes_little_memory():
+    slab = fcc111("Cu", (3, 4, 3), vacuum=8, orthogonal=True)
+    slab.pbc = True
+    low = slab.positions[:, 2].max() + 1
+    size = slab.cell.lengths()
+    grid = Grid((40, 40, 20), (*size[:2], 4.0), (True, True, False), origin=(0, 0, low))
+    tracemalloc.start()
+    Problem("slab", grid, Atoms(cell=slab.cell, pbc=True), {"C": 1, "O": 1}, surroundings=slab).distances(
+        slab.positions
+    )
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * 2**20  # the distances themselves are 9 MiB
+
+
+def test_what_a_calculator_may_read_in_info_is_told_apart():
+    neutral, charged = carbon((0, 0, 0)), carbon((0, 0, 0))
+    charged.info["charge"] = 1
+    keys = [problem(template=t, reference=t.copy()) for t in (neutral, charged)]
+    assert keys[0].fingerprint != keys[1].fingerprint
+    assert keys[0].reference_key != keys[1].reference_key
+    assert keys[0].fingerprint == problem().fingerprint

@@ -126,3 +126,40 @@ def test_a_calculator_that_is_not_of_ase_keeps_its_directory():
     calculator = Mine()
     with working_directory(calculator):
         assert calculator.directory == "parameters"
+
+
+GENERIC = """
+import sys
+from ase.calculators.genericfileio import BaseProfile, CalculatorTemplate, GenericFileIOCalculator
+
+class Profile(BaseProfile):
+    configvars = frozenset()
+    def get_calculator_command(self, inputfile):
+        return ["-S", "-c", "open('out.txt', 'w').write(open('in.txt').read())"]
+    def version(self):
+        return "1"
+
+class Template(CalculatorTemplate):
+    def __init__(self):
+        super().__init__("toy", ["energy"])
+    def write_input(self, profile, directory, atoms, parameters, properties):
+        (directory / "in.txt").write_text(str(atoms.positions.sum()))
+    def execute(self, directory, profile):
+        profile.run(directory, None, "printed.txt")
+    def read_results(self, directory):
+        return {"energy": float((directory / "out.txt").read_text())}
+    def load_profile(self, cfg, **kwargs):
+        return Profile(sys.executable)
+
+def generic():
+    return GenericFileIOCalculator(template=Template(), profile=Profile(sys.executable), directory=".", parameters={})
+"""
+
+
+def test_interfaces_whose_directory_is_a_path_have_their_own_too(written_module, temporary):
+    """Those to ORCA, Quantum ESPRESSO, FHI-aims and others."""
+    made = written_module("generic_calculators", GENERIC).generic
+    evaluation = Evaluator(made).evaluate(molecule("H2O"))
+    assert evaluation.error is None
+    assert evaluation.energy == pytest.approx(molecule("H2O").positions.sum())
+    assert list(temporary.iterdir()) == []
