@@ -568,9 +568,9 @@ def test_a_slab_of_many_atoms_and_pixels_takes_little_memory():
 
 
 def test_what_a_calculator_may_read_in_info_is_told_apart():
-    neutral, charged = carbon((0, 0, 0)), carbon((0, 0, 0))
+    neutral, charged = (carbon((0, 0, 0), (1.5, 0, 0), (0, 1.5, 0)) for _ in range(2))
     charged.info["charge"] = 1
-    keys = [problem(template=t, reference=t.copy()) for t in (neutral, charged)]
+    keys = [problem(template=atoms[:1], reference=atoms) for atoms in (neutral, charged)]
     assert keys[0].fingerprint != keys[1].fingerprint
     assert keys[0].reference_key != keys[1].reference_key
     assert keys[0].fingerprint == problem().fingerprint
