@@ -16,7 +16,14 @@ from asla_agents.build_collector import BuildCollector
 from asla_agents.builds_in_flight import BuildsInFlight
 from asla_agents.callbacks import ProgressBar, as_list
 from asla_agents.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
-from asla_agents.checks import calculator_of, check_representation, check_settings, problem_of, representation_class
+from asla_agents.checks import (
+    calculator_of,
+    check_policy_kwargs,
+    check_representation,
+    checked_settings,
+    problem_of,
+    representation_class,
+)
 from asla_agents.drawing import Representation
 from asla_agents.exploration import Exploration, greedy
 from asla_agents.explorer import BestBuild, Explorer
@@ -131,10 +138,14 @@ class ASLA(BuildCollector):
         self.network_kwargs = {"state_value": state_value, **(network_kwargs or {})}
         self._explore: dict[str, Any] = {"exploration": exploration, "replay": replay, "augment": augment}
         self._explore |= {"warmup_episodes": warmup_episodes, "patience": patience}
-        self._imagine = imagination
         check_representation(representation, self.representation_kwargs)
+        check_policy_kwargs(self.policy_kwargs)
         ours = {"learning_rate": learning_rate, "state_value": state_value, "imagination": imagination}
-        check_settings(ours | self._explore | {name: theirs[name] for name in (*_OF_TRAINING, "seed")})
+        settings = checked_settings(ours | self._explore | {name: theirs[name] for name in (*_OF_TRAINING, "seed")})
+        self._explore = {name: settings[name] for name in self._explore}
+        self._imagine = settings["imagination"]
+        for name in (*_OF_TRAINING, "seed"):
+            setattr(self, name, settings[name])
         self.base_settings = {name: theirs[name] for name in ("stats_window_size", "tensorboard_log", "verbose")}
         self.base_settings["policy_kwargs"] = dict(self.policy_kwargs)
         self.calculator: str | None = None
@@ -211,7 +222,11 @@ class ASLA(BuildCollector):
         callback.on_training_start(locals(), globals())
         last = self._episode_num + total_episodes
         try:
-            while (before := self._episode_num) < last and self._run_round(env, callback, log_interval, last - before):
+            goes_on = True
+            while goes_on and (before := self._episode_num) < last:
+                goes_on = self._run_round(env, callback, log_interval, last - before)
+                if self._episode_num == before:
+                    continue  # stopped within the builds
                 if self.explorer.is_stuck:
                     self._start_afresh()
                 elif not self.explorer.is_warming_up:
@@ -269,6 +284,8 @@ class ASLA(BuildCollector):
         """
         shape = (len(self.problem.species), *self.problem.grid.shape)
         images = np.asarray(observation)
+        if images.shape[-len(shape) :] != shape:
+            raise ValueError(f"`observation` has shape {images.shape} but must have shape ([batch,] {shape})")
         batch_shape, images = images.shape[: -len(shape)], images.reshape(-1, *shape)
         if action_masks is None:
             action_masks = np.array([action_mask(placed_sites(image, self.problem), self.problem) for image in images])
@@ -299,6 +316,8 @@ class ASLA(BuildCollector):
             Shape (batch, actions).
         """
         self.policy.set_training_mode(False)
+        if weights is not None:
+            weights = {name: values.to(self.device) for name, values in weights.items()}
 
         def q_maps(moved: NDArray[Any]) -> NDArray[np.floating]:
             """Q-values of images as the network has them."""

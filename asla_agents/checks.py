@@ -1,8 +1,10 @@
 """What an agent's settings and environment must fulfil; every rule that is broken is a ValueError."""
 
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from pydantic import ValidationError
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -21,23 +23,43 @@ from asla_env.problem import Problem
 
 _GROUPS = {"exploration": Exploration, "replay": ReplaySettings, "imagination": ImaginationSettings}
 
+_ARGUMENTS = {
+    "features_extractor_class": "`representation` instead",
+    "features_extractor_kwargs": "`representation_kwargs` instead",
+    "network_kwargs": "the argument `network_kwargs` instead",
+    "grid": "nothing, as it is that of the problem",
+}
 
-def check_settings(settings: dict[str, Any]) -> None:
-    """Raise ValueError if an argument of `ASLA` is of another kind or out of its range, by the rules of `RunConfig`."""
+
+def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `ASLA` as `RunConfig` makes them: 32.0 is 32.
+
+    Raises
+    ------
+    ValueError
+        If one is of another kind or out of its range.
+    """
     for name, kind in _GROUPS.items():
         is_off = name == "imagination" and settings[name] is None
         if not (isinstance(settings[name], kind) or is_off):
             raise ValueError(f"`{name}` is {settings[name]!r} but must be of type {kind.__name__}")
-    single = {name: value for name, value in settings.items() if name not in _GROUPS}
-    if callable(single["learning_rate"]):
-        del single["learning_rate"]  # a schedule
-    if single["seed"] is None:
-        del single["seed"]
-    single = {name: value.item() if isinstance(value, np.generic) else value for name, value in single.items()}
+    given = {name: _plain(value) for name, value in settings.items()}
+    if callable(given["learning_rate"]):
+        del given["learning_rate"]  # a schedule
+    if given["seed"] is None:
+        del given["seed"]
     try:
-        RunConfig(env_id=next(iter(IDS)), **single)
+        config = RunConfig(env_id=next(iter(IDS)), **given)
     except ValidationError as error:
         raise ValueError(one_line(error, RunConfig)) from error
+    return settings | {name: getattr(config, name) for name in given}
+
+
+def _plain(value: Any) -> Any:
+    """Settings of a group by their names, and numbers of numpy as those of Python."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {part.name: _plain(getattr(value, part.name)) for part in fields(value)}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def check_representation(representation: str | type[Representation], settings: dict[str, Any]) -> None:
@@ -45,6 +67,13 @@ def check_representation(representation: str | type[Representation], settings: d
     representation_class(representation)
     if isinstance(representation, str) and fits_json(settings):  # others, such as arrays, it looks at itself
         check_representation_kwargs(representation, settings)
+
+
+def check_policy_kwargs(policy_kwargs: dict[str, Any]) -> None:
+    """Raise ValueError if `policy_kwargs` has what is an argument of `ASLA` itself."""
+    for name, argument in _ARGUMENTS.items():
+        if name in policy_kwargs:
+            raise ValueError(f"`policy_kwargs` has `{name}` but must leave it out: give {argument}")
 
 
 def problem_of(env: VecEnv) -> Problem:
@@ -56,13 +85,18 @@ def problem_of(env: VecEnv) -> Problem:
     if len(problems) != 1 and not isinstance(env.unwrapped, BuildVecEnv):
         raise ValueError(f"`env` holds {len(problems)} environments but must hold one, or be a BuildVecEnv")
     problem: Problem = problems[0]
+    images = spaces.MultiBinary([len(problem.species), *problem.grid.shape])
+    if env.observation_space != images:
+        raise ValueError(
+            f"`env` shows {env.observation_space} but must show the images of asla_env.AtomPlacementEnv, {images}"
+        )
     return problem
 
 
 def calculator_of(env: VecEnv) -> str:
     """Name of the calculator of an environment, with the settings that it was given."""
     spec = env.get_attr("evaluator")[0].spec
-    return f"{spec.name} with {dict(spec.settings)}" if spec.settings else spec.name
+    return f"{spec.name} with {dict(sorted(spec.settings.items()))}" if spec.settings else spec.name
 
 
 def representation_class(representation: str | type[Representation]) -> type[Representation]:

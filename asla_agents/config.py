@@ -1,6 +1,8 @@
 """The settings of a search: one model, checked when made, written beside the results."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +22,7 @@ from asla_env import IDS, calculators
 from asla_env.problems import PROBLEMS
 
 _OF_NETWORK = ("representation", "representation_kwargs", "network", "state_value")
+_GROUPS = ("network", "exploration", "replay", "imagination")
 _NOT_BEFORE = ("pretrained", "stop_on_success", "builds_at_once")  # of a search that comes before another
 
 
@@ -76,9 +79,9 @@ class RunConfig(BaseModel):
 
     pretrained: dict[str, Any] = {}
     """Settings, where they differ from those of this search, of one that comes first and runs to its end, one build at
-    a time. This search begins with the network that built its best structure, and takes a random one only when it
-    starts afresh; representation, network and number of species must be the same. Empty: random weights from the
-    start."""
+    a time; of a group such as `exploration` those that are not named stay. This search begins with the network that
+    built its best structure, and takes a random one only when it starts afresh; representation, network and number of
+    species must be the same. Empty: random weights from the start."""
 
     @classmethod
     def load(cls, path: Path | str, **changes: Any) -> Self:
@@ -138,16 +141,20 @@ class RunConfig(BaseModel):
         """Settings of the search that comes first; None if there is none."""
         if not self.pretrained:
             return None
-        return RunConfig(**(self.model_dump(exclude=set(_NOT_BEFORE)) | self.pretrained))
+        return RunConfig(**_merged(self.model_dump(exclude=set(_NOT_BEFORE)), self.pretrained))
 
     @field_validator("pretrained")
     @classmethod
     def _possible_before(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         others_are_right = len(info.data) == len(cls.model_fields) - 1
         if value and others_are_right:
-            ours = {name: setting for name, setting in info.data.items() if name not in _NOT_BEFORE}
+            ours = {
+                name: asdict(setting) if is_dataclass(setting) and not isinstance(setting, type) else setting
+                for name, setting in info.data.items()
+                if name not in _NOT_BEFORE
+            }
             try:
-                before = cls(**(ours | value))
+                before = cls(**_merged(ours, value))
             except ValidationError as error:
                 raise ValueError(f"must hold settings of a search: {one_line(error, cls)}") from error
             _check_network_fits(before, info.data)
@@ -200,6 +207,12 @@ def _one_of(value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"must be one of {', '.join(allowed)}")
     return value
+
+
+def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with some changed; of those that are groups, as `exploration`, what is not named stays."""
+    groups = {name for name in _GROUPS if isinstance(settings.get(name), dict) and isinstance(changes.get(name), dict)}
+    return {**settings, **changes, **{name: settings[name] | changes[name] for name in groups}}
 
 
 def _check_network_fits(before: RunConfig, ours: dict[str, Any]) -> None:

@@ -81,7 +81,10 @@ class Representation(BaseFeaturesExtractor, ABC):
         return self._like.new_zeros(())
 
     def learned(self) -> dict[str, list[Any]]:
-        """What training has made of the numbers of this representation, by name, as JSON holds it."""
+        """What training has made of the numbers of this representation, by name, as JSON holds it.
+
+        Of each a list; if it has as many entries as there are species, they are said to be theirs.
+        """
         return {}
 
     def forward(self, observations: Tensor) -> Tensor:

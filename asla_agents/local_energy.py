@@ -61,6 +61,7 @@ class LocalEnergyModel(nn.Module):
         )
         with torch.no_grad():
             self.contributions.output.weight.mul_(0.1)  # dozens of atoms are summed: start near zero
+        self.to(next(representation.buffers()).device)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
 
     def forward(self, placed: NDArray[np.int64]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,12 @@ from asla_env.problem import Problem
 if TYPE_CHECKING:
     from asla_agents.asla import ASLA
 
+_MADE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "network_kwargs": unnamed,
+    "exploration": lambda settings: Exploration(**settings),
+    "replay": lambda settings: ReplaySettings(**settings),
+    "imagination": lambda settings: ImaginationSettings(**settings),
+}
 _NAMES: dict[Any, str] = {cls: name for name, cls in REPRESENTATIONS.items()}
 
 
@@ -68,10 +75,9 @@ def settings_in(state: State, custom_objects: dict[str, Any] | None = None) -> d
             f"`custom_objects` is {given} but must hold {', '.join(missing)}, which the file of the checkpoint cannot"
         )
     settings = dict(state.plain["settings"])
-    settings["network_kwargs"] = unnamed(settings["network_kwargs"])
-    settings["exploration"] = Exploration(**settings["exploration"])
-    settings["replay"] = ReplaySettings(**settings["replay"])
-    settings["imagination"] = settings["imagination"] and ImaginationSettings(**settings["imagination"])
+    for name, made in _MADE.items():
+        if settings.get(name) is not None:  # it is held, and switched on
+            settings[name] = made(settings[name])
     return settings | given
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asla_agents.drawing import Representation
-from asla_agents.representations import AGR, Displaced, OneHot
+from asla_agents.representations import AGR, Displaced
 from asla_env.action import action_mask
 from asla_env.observation import one_hot
 from asla_env.problem import Problem
@@ -47,7 +47,7 @@ def structure(placed: tuple[int, ...], problem: Problem, title: str = "", longes
 
 
 def kernels(representation: Representation, species: tuple[str, ...]) -> Figure | None:
-    """Draw the kernels as they are now, and their profiles along x; None if atoms are single pixels.
+    """Draw the kernels as they are now, and their profiles along x; None if there are none, as of single pixels.
 
     Of a kernel with three axes the plane through its middle is shown, of a complex one its real part.
 
@@ -58,7 +58,7 @@ def kernels(representation: Representation, species: tuple[str, ...]) -> Figure 
     species
         Chemical symbols of its channels.
     """
-    if isinstance(representation, OneHot):
+    if not hasattr(representation, "kernel"):
         return None
     images = _planes(representation)
     names = species if len(images) == len(species) else [f"channel {i}" for i in range(1, len(images) + 1)]
@@ -79,6 +79,24 @@ def kernels(representation: Representation, species: tuple[str, ...]) -> Figure 
     if len(images) > 1:
         profile.legend(frameon=False, fontsize=8)
     return figure
+
+
+def learned(representation: Representation, species: tuple[str, ...]) -> list[tuple[str, str, list[float]]]:
+    """What a representation has learned: name, species, and numbers; the species is empty where it is of none.
+
+    Parameters
+    ----------
+    representation, species
+        As for `kernels`.
+    """
+    told = []
+    for name, values in representation.learned().items():
+        entries = np.atleast_1d(np.asarray(values, dtype=float))
+        if len(entries) == len(species):
+            told += [(name, symbol, np.ravel(entry).tolist()) for symbol, entry in zip(species, entries, strict=True)]
+        else:
+            told.append((name, "", np.ravel(entries).tolist()))
+    return told
 
 
 def coefficients(representation: Representation, species: tuple[str, ...]) -> Figure | None:

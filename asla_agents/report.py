@@ -222,11 +222,9 @@ def _representation(agent: ASLA | None) -> dict[str, Any]:
     }
     drawn: dict[str, Any] = {name: figure and _png(figure, alt) for name, (figure, alt) in optional.items()}
     drawn["q_map"] = _png(pictures.first_q_map(agent), "Q-map from which the first atom is chosen, as trained.")
-    learned = representation.learned()
     drawn["learned"] = [
-        (f"{name}, {symbol}", [f"{number:.4f}" for number in np.atleast_1d(numbers).tolist()])
-        for name, of_species in learned.items()
-        for symbol, numbers in zip(species, of_species, strict=True)
+        (f"{name}, {symbol}" if symbol else name, [f"{number:.4f}" for number in numbers])
+        for name, symbol, numbers in pictures.learned(representation, species)
     ]
     return drawn
 

@@ -102,10 +102,9 @@ class TensorBoard(EpisodeCallback):
             values["search/best_energy_above_reference"] = best.energy_above_reference
         if (seconds := self._ends[-1] - self._ends[0]) > 0:
             values["search/episodes_per_second"] = (len(self._ends) - 1) / seconds
-        for name, of_species in agent.q_map.features_extractor.learned().items():
-            for symbol, numbers in zip(agent.problem.species, of_species, strict=True):
-                for i, number in enumerate(np.atleast_1d(numbers).tolist(), 1):
-                    values[f"{name}_{symbol}/{i}"] = number
+        for name, symbol, numbers in pictures.learned(agent.q_map.features_extractor, agent.problem.species):
+            group = f"{name}_{symbol}" if symbol else name
+            values |= {f"{group}/{i}": number for i, number in enumerate(numbers, 1)}
         return values
 
     def _pictures(self) -> dict[str, "Figure"]:

@@ -69,8 +69,11 @@ class Problem:
         for part in fields(self):  # atoms are mutable: keep copies of our own
             if isinstance(getattr(self, part.name), Atoms):
                 object.__setattr__(self, part.name, getattr(self, part.name).copy())
-        object.__setattr__(self, "to_place", dict(self.to_place))
         check_problem(self)
+        object.__setattr__(self, "to_place", {symbol: int(count) for symbol, count in self.to_place.items()})
+        for name in ("success_window", "minimum_distance", "maximum_distance"):  # numbers that files can hold
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, float(getattr(self, name)))
 
     @classmethod
     def from_atoms(
