@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from asla_agents import ASLA
 from asla_agents.callbacks import Checkpoint
+from asla_agents.checkpoint import CheckpointError
 from asla_agents.exploration import Exploration, greedy
 from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.replay import ReplaySettings
@@ -27,6 +28,7 @@ from asla_agents.representations import REPRESENTATIONS, Gaussian
 from asla_env import AtomPlacementEnv, Evaluator, Grid, Problem
 from asla_env.action import action_mask
 from asla_env.observation import one_hot
+from asla_env.wrappers import ImageObservation
 
 PROBE_GRID = Grid((7, 6), (7.0, 6.0), (False, True))  # a pixel is 1 Å wide
 TIGHT_GRID = Grid((7, 6), (5.6, 4.8), (True, False))
@@ -604,6 +606,12 @@ def test_the_build_after_which_a_search_is_stopped_is_not_lost():
     assert [len(placed) for placed in model.builds._sites] == [4] * 5
 
 
+def test_an_episode_after_which_a_search_is_stopped_is_learned_from():
+    model = searched(20, callback=stop_after(5 * 4))
+    assert same_search(model, searched(5))
+    assert model.updates == searched(5).updates
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_interrupted_search_can_go_on_with_a_new_build(error):
     calls = itertools.count(1)
@@ -778,6 +786,59 @@ def test_a_setting_of_another_kind_or_out_of_its_range_is_named_with_the_rule(na
 def test_numbers_of_numpy_and_a_schedule_are_taken():
     model = make_model(batch_size=np.int64(3), max_grad_norm=np.float32(2), learning_rate=lambda left: 1e-3 * left)
     assert len(model.learn(3).builds) == 3
+
+
+def test_numbers_that_are_whole_are_taken_as_such():
+    whole = {"patience": 1.0, "warmup_episodes": 3.0, "batch_size": 8.0, "gradient_steps": 2.0, "seed": np.int64(0)}
+    assert same_search(searched(16, **whole), searched(16, patience=1))
+
+
+@pytest.mark.parametrize("name", ["placements", "n_best", "window_episodes"])
+def test_a_number_of_a_group_that_is_not_whole_is_refused(name):
+    with pytest.raises(ValueError, match=rf"`replay.{name}` is 2.5 but must"):
+        make_model(replay=replace(REPLAY, **{name: 2.5}))
+
+
+@pytest.mark.parametrize("name", ["features_extractor_class", "features_extractor_kwargs", "network_kwargs", "grid"])
+def test_policy_kwargs_that_would_be_ignored_are_refused(name):
+    with pytest.raises(ValueError, match=rf"`policy_kwargs` has `{name}` but must leave it out"):
+        make_model(policy_kwargs={name: {}})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("network_kwargs", {"activation_fn": torch.nn.Mish, "kernel_size": 5, "hidden_channels": (4,)})],
+)
+def test_what_a_file_cannot_hold_is_handed_over_again(name, value, tmp_path):
+    model = searched(4, **{name: value})
+    model.save(tmp_path / "agent.zip")
+    with pytest.raises(CheckpointError, match=rf"`custom_objects` is {{}} but must hold {name}"):
+        ASLA.load(tmp_path / "agent.zip", make_env())
+    loaded = ASLA.load(tmp_path / "agent.zip", make_env(), custom_objects={name: value})
+    assert same_search(loaded.learn(2), model.learn(2))
+
+
+def test_numbers_of_numpy_in_groups_are_kept(tmp_path):
+    groups = {
+        "exploration": replace(EXPLORATION, epsilon=np.float64(0.1)),
+        "replay": replace(REPLAY, n_best=np.int64(10)),
+    }
+    model = searched(4, **groups)
+    model.save(tmp_path / "agent.zip")
+    assert same_search(ASLA.load(tmp_path / "agent.zip", make_env()).learn(2), searched(6))
+
+
+def test_images_of_another_kind_than_the_agent_trains_on_are_refused():
+    env = gym.make("ASLA-Graphene-v0", evaluator="xwch")  # whose pixels are enough for a picture
+    with pytest.raises(ValueError, match=r"`env` shows Box\(0, 255, .* but must show"):
+        make_model(ImageObservation(env))
+
+
+def test_a_picture_that_is_turned_is_refused():
+    model = make_model()
+    image = model.env.reset()
+    with pytest.raises(ValueError, match=r"`observation` has shape \(1, 1, 6, 7\) but must"):
+        model.predict(image.swapaxes(-1, -2))
 
 
 @pytest.mark.parametrize("value", [1.5, None, "3", True])

@@ -184,3 +184,16 @@ def test_a_study_is_no_search(tmp_path):
     path.write_text('{"settings": {}, "arms": {}}')
     with pytest.raises(SettingsFileError, match=r"holds a study but must hold a search: `asla study .*study\.json`"):
         RunConfig.load(path)
+
+
+def test_groups_of_a_search_that_comes_first_keep_what_is_not_named():
+    config = RunConfig(
+        env_id="ASLA-Graphene-v0",
+        exploration={"visit_penalty": 0.5, "epsilon": 0.2},
+        replay={"n_best": 7},
+        pretrained={"env_id": "ASLA-GrapheneMini-v0", "exploration": {"epsilon": 0.1}, "imagination": {"builds": 4}},
+    )
+    before = config.before()
+    assert (before.exploration.visit_penalty, before.exploration.epsilon) == (0.5, 0.1)
+    assert before.replay.n_best == 7
+    assert before.imagination.builds == 4

@@ -93,7 +93,8 @@ def test_an_agent():
 
 
 def test_what_was_kept_on_a_gpu_goes_on_without_one(tmp_path):
-    config = RunConfig(**SETTINGS, imagination=True)
+    settings = SETTINGS | {"exploration": {"refined_share": 0.0}}  # or else nothing would be imagined
+    config = RunConfig(**settings, imagination=True)
     first = Ensemble([config], "cuda")
     for _ in range(4):
         first.round()

@@ -105,3 +105,11 @@ def test_the_representation_of_the_agent_is_left_alone():
 def test_two_different_energies_are_needed(energies):
     with pytest.raises(ValueError, match=r"`energies` is .* but must hold two finite and different energies"):
         make_model(energies=energies)
+
+
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
+def test_the_model_is_where_the_representation_of_the_agent_is(representation):
+    space = spaces.MultiBinary([len(MINI.species), *MINI.grid.shape])
+    agents = REPRESENTATIONS[representation](space, MINI.grid).to("meta")
+    model = LocalEnergyModel(MINI, agents, np.array([0.0, 1.0]))
+    assert {values.device.type for values in (*model.parameters(), *model.buffers())} == {"meta"}

@@ -7,6 +7,7 @@ import torch
 from gymnasium import spaces
 
 from asla_agents import ASLA, pictures
+from asla_agents.drawing import Representation
 from asla_agents.representations import AGR, REPRESENTATIONS, Angular, Displaced, Gaussian, OneHot
 from asla_env import Grid
 from asla_env.action import action_mask
@@ -84,3 +85,27 @@ def test_the_first_q_map_is_that_of_the_agent_where_it_is_legal(representation):
     np.testing.assert_allclose(np.asarray(shown)[legal], expected[legal], rtol=1e-5, atol=1e-6)
     assert np.ma.getmaskarray(np.ma.masked_invalid(shown))[~legal].all()
     assert all(torch.equal(values, model.policy.state_dict()[name]) for name, values in weights.items())
+
+
+class OnlyImage(Representation):
+    """What must be there of a representation, and nothing else."""
+
+    def image(self, observations):
+        return observations.float()
+
+
+@pytest.mark.parametrize(
+    ("learned", "told"),
+    [
+        ({"widths": [1.0, 2.0]}, [("widths", "C", [1.0]), ("widths", "H", [2.0])]),
+        ({"rows": [[1, 2], [3, 4]]}, [("rows", "C", [1.0, 2.0]), ("rows", "H", [3.0, 4.0])]),
+        ({"decay": 0.3}, [("decay", "", [0.3])]),
+        ({"decays": [0.2, 0.4, 0.6]}, [("decays", "", [0.2, 0.4, 0.6])]),
+        ({}, []),
+    ],
+)
+def test_a_representation_of_ones_own_needs_no_kernel_and_may_have_learned_anything(learned, told, monkeypatch):
+    representation = OnlyImage(spaces.MultiBinary([2, 5, 5]), Grid((5, 5), (2.0, 2.0), (True, True)))
+    monkeypatch.setattr(OnlyImage, "learned", lambda _: learned)
+    assert pictures.kernels(representation, ("C", "H")) is None
+    assert pictures.learned(representation, ("C", "H")) == told

@@ -1,5 +1,6 @@
 """Search problems: what they count, draw and build, which symmetries they have, and what they refuse."""
 
+import json
 import pickle
 import tracemalloc
 import warnings
@@ -574,3 +575,8 @@ def test_what_a_calculator_may_read_in_info_is_told_apart():
     assert keys[0].fingerprint != keys[1].fingerprint
     assert keys[0].reference_key != keys[1].reference_key
     assert keys[0].fingerprint == problem().fingerprint
+
+
+def test_numbers_of_numpy_become_such_as_files_can_hold():
+    made = problem(to_place={"C": np.int64(2)}, minimum_distance=np.float32(0.5), success_window=np.float64(1))
+    assert json.dumps([made.to_place, made.minimum_distance, made.success_window]) == '[{"C": 2}, 0.5, 1.0]'
