@@ -37,9 +37,8 @@ def markdown(directory: Path) -> str:
     ValueError
         If none of them is there, or a line is damaged.
     """
-    files = [_file(name, directory) for name in (*MEASUREMENTS, *EXPERIMENTS)]
-    if not any(file.is_file() for file in files):
-        known = ", ".join(sorted({file.name for file in files}))
+    if not any(_file(name, directory).is_file() for name in (*MEASUREMENTS, *EXPERIMENTS)):
+        known = ", ".join(f"{stem}.jsonl" for stem in ("figures", *MEASUREMENTS))
         raise ValueError(f"`directory` is {directory} but must hold files of rows: one of {known}")
     lines = ["| figure | commands | the paper, or the question | ours |", "|---|---|---|---|"]
     for name in NAMES:
