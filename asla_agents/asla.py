@@ -144,7 +144,7 @@ class ASLA(BuildCollector):
         settings = checked_settings(ours | self._explore | {name: theirs[name] for name in (*_OF_TRAINING, "seed")})
         self._explore = {name: settings[name] for name in self._explore}
         self._imagine = settings["imagination"]
-        for name in (*_OF_TRAINING, "seed"):
+        for name in (*_OF_TRAINING, "seed", "learning_rate"):
             setattr(self, name, settings[name])
         self.base_settings = {name: theirs[name] for name in ("stats_window_size", "tensorboard_log", "verbose")}
         self.base_settings["policy_kwargs"] = dict(self.policy_kwargs)
