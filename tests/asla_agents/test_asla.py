@@ -823,9 +823,11 @@ def test_numbers_of_numpy_in_groups_are_kept(tmp_path):
         "exploration": replace(EXPLORATION, epsilon=np.float64(0.1)),
         "replay": replace(REPLAY, n_best=np.int64(10)),
     }
-    model = searched(4, learning_rate=np.float32(3e-3), **groups)
+    rate = np.float32(3e-3)
+    model = searched(4, learning_rate=rate, **groups)
     model.save(tmp_path / "agent.zip")
-    assert same_search(ASLA.load(tmp_path / "agent.zip", make_env()).learn(2), searched(6, learning_rate=float(np.float32(3e-3))))
+    loaded = ASLA.load(tmp_path / "agent.zip", make_env())
+    assert same_search(loaded.learn(2), searched(6, learning_rate=float(rate)))
 
 
 def test_images_of_another_kind_than_the_agent_trains_on_are_refused():
