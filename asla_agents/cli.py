@@ -244,15 +244,15 @@ def plot_command(
         elif Path(what).is_file():
             job = job_of(what, evaluator, smoke=smoke)
             path = out or Path(what).with_suffix(".png")
-            picture = study_figure(what, job.study, read_study_rows(rows or job.rows))
+            picture = study_figure(what, job.study, read_study_rows(rows := rows or job.rows))
         else:
-            path, its_rows = out or Path(f"{what}.png"), read_figure_rows(what, rows or rows_path(what))
-            picture = figure(what, its_rows, evaluator, smoke)
+            path, rows = out or Path(f"{what}.png"), rows or rows_path(what)
+            picture = figure(what, read_figure_rows(what, rows), evaluator, smoke)
         picture.savefig(path)
     except (ValueError, OSError) as error:
         _fail(error)
     except KeyError as error:
-        _fail(ValueError(f"`rows` must be rows of {what}: one lacks {error}"))
+        _fail(ValueError(f"`rows` is {rows} but must be rows of {what}: one lacks {error}"))
     Console(soft_wrap=True, markup=False).print(f"picture in {path}")
 
 

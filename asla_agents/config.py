@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
@@ -141,20 +140,22 @@ class RunConfig(BaseModel):
         """Settings of the search that comes first; None if there is none."""
         if not self.pretrained:
             return None
-        return RunConfig(**_merged(self.model_dump(exclude=set(_NOT_BEFORE)), self.pretrained))
+        return self._changed(self.pretrained)
+
+    def _changed(self, changes: Mapping[str, Any]) -> "RunConfig":
+        """Settings of a search that comes first; of groups, as `exploration`, what is not named stays."""
+        settings = self.model_dump(exclude=set(_NOT_BEFORE))
+        named = [name for name in _GROUPS if settings[name] and isinstance(changes.get(name), dict)]
+        return RunConfig(**{**settings, **changes, **{name: settings[name] | changes[name] for name in named}})
 
     @field_validator("pretrained")
     @classmethod
     def _possible_before(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         others_are_right = len(info.data) == len(cls.model_fields) - 1
         if value and others_are_right:
-            ours = {
-                name: asdict(setting) if is_dataclass(setting) and not isinstance(setting, type) else setting
-                for name, setting in info.data.items()
-                if name not in _NOT_BEFORE
-            }
+            ours = cls(**{name: setting for name, setting in info.data.items() if name not in _NOT_BEFORE})
             try:
-                before = cls(**_merged(ours, value))
+                before = ours._changed(value)
             except ValidationError as error:
                 raise ValueError(f"must hold settings of a search: {one_line(error, cls)}") from error
             _check_network_fits(before, info.data)
@@ -207,12 +208,6 @@ def _one_of(value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"must be one of {', '.join(allowed)}")
     return value
-
-
-def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with some changed; of those that are groups, as `exploration`, what is not named stays."""
-    groups = {name for name in _GROUPS if isinstance(settings.get(name), dict) and isinstance(changes.get(name), dict)}
-    return {**settings, **changes, **{name: settings[name] | changes[name] for name in groups}}
 
 
 def _check_network_fits(before: RunConfig, ours: dict[str, Any]) -> None:

@@ -117,11 +117,7 @@ class Grid:
 
     def minimum_image(self, vectors: ArrayLike) -> NDArray[np.float64]:
         """Shortest periodic images of Cartesian vectors in Å, shape (..., 3)."""
-        vectors = np.array(vectors, dtype=float)
-        for axis, (length, periodic) in enumerate(zip(self.cell, self.periodic, strict=True)):
-            if periodic:
-                vectors[..., axis] -= length * np.rint(vectors[..., axis] / length)
-        return vectors
+        return minimum_image(vectors, self.cell, self.periodic)
 
     def distances(self, positions: ArrayLike) -> NDArray[np.float64]:
         """Minimum-image distances in Å, shape (n, n_pixels), from positions of shape (n, 3) to every pixel."""
@@ -194,6 +190,25 @@ def checked_shape(shape: Any) -> tuple[int, ...]:
     if prod(pixels) > MOST_PIXELS:
         raise ValueError(f"`shape` is {shape!r} but must have at most {MOST_PIXELS} pixels in all")
     return pixels
+
+
+def minimum_image(
+    vectors: ArrayLike, lengths: Sequence[float] | NDArray[np.float64], periodic: Sequence[bool] | NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Shortest images, shape (..., 3), of Cartesian vectors in Å where the first axes may be periodic.
+
+    Parameters
+    ----------
+    vectors
+        Shape (..., 3).
+    lengths, periodic
+        Period in Å of each of these axes, and whether it repeats.
+    """
+    vectors = np.array(vectors, dtype=float)
+    for axis, (length, repeats) in enumerate(zip(lengths, periodic, strict=True)):
+        if repeats:
+            vectors[..., axis] -= length * np.rint(vectors[..., axis] / length)
+    return vectors
 
 
 def is_number(value: Any) -> bool:

@@ -14,7 +14,7 @@ from ase.geometry import find_mic
 from numpy.typing import ArrayLike, NDArray
 
 from asla_env.checks import check_finished, check_problem, check_types, indices_to_place
-from asla_env.grid import MOST_PIXELS, Grid, Symmetry, checked_shape, is_number
+from asla_env.grid import MOST_PIXELS, Grid, Symmetry, checked_shape, is_number, minimum_image
 
 _EXACT = 1e-4  # Å; closer than this, two positions count as the same under a symmetry
 
@@ -270,8 +270,7 @@ class Problem:
         if np.any(cell[pbc] != np.diag(np.diag(cell))[pbc]):
             _, lengths = find_mic(vectors.reshape(-1, 3), self.template.cell, pbc)
             return np.asarray(lengths.reshape(vectors.shape[:-1]).round(9))
-        periods = np.where(pbc, np.diag(cell), np.inf)  # along axes: no neighbouring cell need be looked at
-        nearest = vectors - np.where(pbc, np.diag(cell), 0.0) * np.rint(vectors / periods)
+        nearest = minimum_image(vectors, np.diag(cell), pbc)  # along axes: no neighbouring cell need be looked at
         return np.asarray(np.linalg.norm(nearest, axis=-1).round(9))
 
     def _images(self, sites: NDArray[np.int64]) -> NDArray[np.int32]:

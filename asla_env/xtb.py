@@ -72,12 +72,11 @@ def xtb(
 
 
 def _check_cell(atoms: Atoms | None) -> None:
-    """Raise ValueError if a periodic structure has no cell along some axis, where tblite repeats it all the same."""
-    if atoms is not None and atoms.pbc.any() and atoms.cell.rank < 3:
-        axis = int(np.flatnonzero(~atoms.cell.array.any(axis=1))[0])
+    """Raise ValueError if a periodic structure has a cell without volume: tblite repeats it along all axes."""
+    if atoms is not None and atoms.pbc.any() and np.linalg.matrix_rank(atoms.cell.array) < 3:
         raise ValueError(
-            f"`atoms` has no cell vector along axis {axis} but must have one: xTB repeats what is periodic along one "
-            "axis along all three, so leave 10 Å of vacuum"
+            f"`atoms` has the cell {atoms.cell.tolist()} Å but it must have a volume: xTB repeats what is periodic "
+            "along one axis along all three, so leave 10 Å of vacuum"
         )
 
 
@@ -105,7 +104,7 @@ def _tblite() -> type[Calculator]:
             ase.calculators.calculator.CalculationFailed
                 If it does not converge, or collapses.
             ValueError
-                If a periodic structure has no cell along some axis.
+                If a periodic structure has a cell without volume.
             """
             _check_cell(atoms)
             super().calculate(atoms, properties, system_changes)

@@ -210,6 +210,8 @@ def test_importing_torch_leaves_energies_as_they_are() -> None:
 
 def test_a_tube_without_cell_across_is_refused_with_its_rule() -> None:
     tube = nanotube(3, 0, length=1)
-    assert "no cell vector along axis 0 but must have one" in str(Evaluator("gfn1-xtb").evaluate(tube).error)
+    assert "but it must have a volume" in str(Evaluator("gfn1-xtb").evaluate(tube).error)
+    flat = Atoms("H2", [(0, 0, 0), (0.7, 0, 0)], cell=[(5, 0, 0), (10, 0, 0), (0, 0, 10)], pbc=(True, False, False))
+    assert "but it must have a volume" in str(Evaluator("gfn1-xtb").evaluate(flat).error)
     tube.center(vacuum=5, axis=(0, 1))
     assert Evaluator("gfn1-xtb").evaluate(tube).error is None
