@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TensorDict
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor
 from torch.func import functional_call
@@ -217,8 +217,9 @@ class ASLA(BuildCollector):
         if reset_num_timesteps or self._last_obs is None:  # the environment, which starts new builds
             self._flight = BuildsInFlight(env.num_envs)
         callbacks = [ProgressBar(total_episodes)] * progress_bar + as_list(callback)
-        steps = total_episodes * self.problem.n_to_place
-        _, callback = self._setup_learn(steps, callbacks, reset_num_timesteps or not self.num_timesteps, tb_log_name)
+        total_timesteps = total_episodes * self.problem.n_to_place  # by this name callbacks of theirs know it
+        is_first = reset_num_timesteps or not self.num_timesteps
+        _, callback = self._setup_learn(total_timesteps, callbacks, is_first, tb_log_name)
         callback.on_training_start(locals(), globals())
         last = self._episode_num + total_episodes
         try:
@@ -338,7 +339,8 @@ class ASLA(BuildCollector):
         Parameters
         ----------
         path
-            The file; if there is one, it is replaced by the new one when that is whole.
+            The file; if there is one, it is replaced by the new one when that is whole. Without an ending it gets
+            ``.zip``, and directories that are missing are made.
 
         Raises
         ------
@@ -360,7 +362,7 @@ class ASLA(BuildCollector):
         Parameters
         ----------
         path
-            The file.
+            The file; ``.zip`` may be left out.
         env
             An environment of the same problem.
         device
@@ -383,6 +385,31 @@ class ASLA(BuildCollector):
             cause = f"{type(error).__name__}: {error}"
             raise CheckpointError(f"`path` is {path} but must be a checkpoint of this version ({cause})") from error
         return model
+
+    def set_parameters(
+        self, load_path_or_dict: str | Path | TensorDict, exact_match: bool = True, device: torch.device | str = "auto"
+    ) -> None:
+        """Take over weights and optimiser, those of a checkpoint or in the form of `get_parameters`.
+
+        Parameters
+        ----------
+        load_path_or_dict
+            File of the checkpoint, or the parameters.
+        exact_match, device
+            As in Stable-Baselines3.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is not a whole checkpoint.
+        ValueError
+            If parameters have other names.
+        """
+        parameters = load_path_or_dict
+        if not isinstance(parameters, dict):
+            tensors = read_checkpoint(Path(parameters)).tensors
+            parameters = {"policy": tensors["policy"], "policy.optimizer": tensors["optimizer"]}
+        super().set_parameters(parameters, exact_match, device)
 
     def set_counters(self, steps: int, episodes: int, updates: int) -> None:
         """Set how many placements, episodes and updates there were."""

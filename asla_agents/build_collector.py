@@ -111,9 +111,19 @@ class BuildCollector(DQN):
         self.num_timesteps -= len(dones) - len(self._flight.going)  # those that waited
         self._last_obs = new_obs
         for i in map(int, np.flatnonzero(dones)):
-            if "energy" not in infos[i]:
-                raise ValueError("`env` ended a build early but must have no limit on its steps")
-            self.explorer.add(self._flight.end(i), infos[i], self.policy)
+            placed = self._flight.end(i)
+            _check_end(placed, infos[i])
+            self.explorer.add(placed, infos[i], self.policy)
 
     def _on_step(self) -> None:
         """Neither ε nor a target network has a schedule."""
+
+
+def _check_end(placed: list[int], info: dict[str, Any]) -> None:
+    """Raise unless a build has an energy and is the one that was chosen; an illegal last action is not in it."""
+    if "energy" not in info:
+        rule = "must have no limit on its steps, and no wrapper that hides `info`"
+        raise ValueError(f"`env` ended a build without an energy but {rule}")
+    built = list(map(int, info["placed"]))
+    if built != placed[: len(placed) - info["invalid_action"]]:
+        raise ValueError(f"`env` placed {built} instead of {placed} but must have no wrapper that changes actions")

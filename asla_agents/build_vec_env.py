@@ -38,6 +38,12 @@ class BuildVecEnv(DummyVecEnv):
         self._builds = [_WaitingBuild(build.placement) for build in builds_of(env, num_envs)]
         super().__init__([build.itself for build in self._builds])
 
+    def step_async(self, actions: np.ndarray) -> None:
+        """Take note of an action for each build, shape (builds,)."""
+        if np.shape(actions) != (self.num_envs,):
+            raise ValueError(f"`actions` has shape {np.shape(actions)} but must have shape ({self.num_envs},)")
+        super().step_async(actions)
+
     def step_wait(self) -> VecEnvStepReturn:
         """Take the actions; images (builds, species, x, y[, z]), rewards and ends (builds,), and an info for each."""
         hand_energies(self._builds, self.actions)

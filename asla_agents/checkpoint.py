@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -10,6 +9,8 @@ from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
+
+from asla_env.whole_file import whole_file
 
 _FORMAT, _VERSION = "asla-checkpoint", 3
 _PLAIN, _TENSORS = "state.json", "tensors.pt"
@@ -40,31 +41,26 @@ def fits_json(value: Any) -> bool:
 def write_checkpoint(path: Path, state: State) -> None:
     """Write a checkpoint so that the file is either the old one or the new one, even if the power fails.
 
+    As in Stable-Baselines3, a name without an ending gets ``.zip``, and directories that are missing are made.
+
     Raises
     ------
     OSError
         If it cannot be written; what was there before is still there then.
     """
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                plain = {"format": _FORMAT, "version": _VERSION, **state.plain}
-                archive.writestr(_PLAIN, json.dumps(plain))
-                tensors = io.BytesIO()
-                torch.save(state.tensors, tensors)
-                archive.writestr(_TENSORS, tensors.getvalue(), zipfile.ZIP_STORED)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
+    path = _with_ending(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(_PLAIN, json.dumps({"format": _FORMAT, "version": _VERSION, **state.plain}))
+        tensors = io.BytesIO()
+        torch.save(state.tensors, tensors)
+        archive.writestr(_TENSORS, tensors.getvalue(), zipfile.ZIP_STORED)
 
 
 def read_checkpoint(path: Path) -> State:
     """Read a checkpoint; tensors are read with ``weights_only``, and no code in the file is run.
+
+    If there is no file of a name without an ending, the one that ends in ``.zip`` is read.
 
     Raises
     ------
@@ -73,7 +69,7 @@ def read_checkpoint(path: Path) -> State:
     OSError
         If it cannot be read.
     """
-    content = path.read_bytes()
+    content = (path if path.exists() else _with_ending(path)).read_bytes()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             plain = json.loads(archive.read(_PLAIN))
@@ -89,16 +85,11 @@ def read_checkpoint(path: Path) -> State:
     return State(plain, tensors)
 
 
+def _with_ending(path: Path) -> Path:
+    """The name of a checkpoint's file."""
+    return path if path.suffix else path.with_suffix(".zip")
+
+
 def _first_line(error: Exception) -> str:
     """What went wrong, in one line."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-def _sync_directory(path: Path) -> None:
-    """Make sure that the new name of a file outlives a power failure, where the system can."""
-    if os.name == "posix":
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from importlib.metadata import version
+from io import TextIOWrapper
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +38,7 @@ from asla_env import IDS, calculators
 from asla_env.executors import energy_executor
 from asla_env.limits import Limits
 from asla_env.problems import PROBLEMS
+from asla_env.whole_file import whole_file
 
 _SETTINGS = RunConfig.model_fields
 _Workers = Annotated[
@@ -62,6 +64,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 def main() -> None:
     """Run the command line; what a user got wrong is one line and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # Greek letters, and names of files that are no text, go into any file
+            encoding = stream.encoding if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
     sys.path.append(str(Path.cwd()))  # for a calculator in a file of one's own
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers of clusters send it: an end like Ctrl-C
     app()
@@ -248,7 +254,8 @@ def plot_command(
         else:
             path, rows = out or Path(f"{what}.png"), rows or rows_path(what)
             picture = figure(what, read_figure_rows(what, rows), evaluator, smoke)
-        picture.savefig(path)
+        with whole_file(path) as partial:
+            picture.savefig(partial)
     except (ValueError, OSError) as error:
         _fail(error)
     except KeyError as error:
@@ -388,7 +395,9 @@ def _report(result: SearchResult) -> None:
 
 
 def _fail(error: Exception) -> None:
-    """Print an error as one line and exit with status 2."""
+    """Print an error as one line and exit with status 2; that whoever reads the output has gone is none."""
+    if isinstance(error, BrokenPipeError):
+        raise error
     message = one_line(error, RunConfig) if isinstance(error, ValidationError) else str(error)
     line = " ".join(message.split())
     Console(stderr=True, soft_wrap=True).print(f"error: {line}", style="red", markup=False)

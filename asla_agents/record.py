@@ -147,7 +147,14 @@ def _no_calculator() -> Calculator:
 
 
 def _seconds(path: Path) -> NDArray[np.float64]:
-    """Seconds of each episode, from the times of their ends; a search that goes on counts from 0 again."""
-    times = np.array([row["time_s"] for row in read_rows(path) if isinstance(row.get("time_s"), int | float)])
+    """Seconds of each episode, from the times of their ends; a search that goes on counts from 0 again.
+
+    They are only looked at: a damaged file is as good as none.
+    """
+    try:
+        rows = read_rows(path)
+    except ValueError:
+        rows = []
+    times = np.array([row["time_s"] for row in rows if isinstance(row.get("time_s"), int | float)])
     steps = np.diff(times, prepend=0.0)
     return np.where(steps < 0, times, steps).astype(float)

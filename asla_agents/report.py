@@ -23,6 +23,7 @@ from asla_agents.run_directory import RunDirectory
 from asla_agents.training import film_arguments
 from asla_env import film
 from asla_env.text import structure_text
+from asla_env.whole_file import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,9 +87,8 @@ def write_report(directory: Path, path: Path) -> None:
         settings=[Fact(name, json.dumps(value)) for name, value in _flat(config.model_dump(mode="json"))],
         about=[Fact(name, _plain(value)) for name, value in _flat(read_about(directory))],
     )
-    partial_page = path.with_name(f"{path.name}.partial")
-    partial_page.write_text(page, encoding="utf-8")
-    partial_page.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(page, encoding="utf-8")
 
 
 def film_best(directory: Path, path: Path) -> None:

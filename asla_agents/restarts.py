@@ -139,13 +139,15 @@ def censor(study: Study, path: Path) -> list[Row]:
         mend_end(path)
         _forget_ended(path, unfinished)
         there = {(row["key"], row["seed"]) for row in read_study_rows(path)}
-        so_far = [row for arm in study.arms for row in _so_far(study, arm, unfinished)]
-        new = [row for row in so_far if (row["key"], row["seed"]) not in there]
+        new: dict[tuple[str, int], Row] = {}
+        for row in (row for arm in study.arms for row in _so_far(study, arm, unfinished)):
+            if (search := (row["key"], row["seed"])) not in there:
+                new.setdefault(search, row)  # of arms of equal settings the first has it
         if new:
             with appended(path) as append:
-                for row in new:
+                for row in new.values():
                     append(row)
-    return new
+    return list(new.values())
 
 
 def _forget_ended(path: Path, unfinished: UnfinishedSearches) -> None:

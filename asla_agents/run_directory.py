@@ -22,6 +22,7 @@ from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
 from asla_agents.settings_file import SettingsFileError
 from asla_env.calculator_spec import CalculatorSpec
+from asla_env.whole_file import whole_file
 
 _LIBRARIES = ("asla", "torch", "stable-baselines3", "gymnasium", "ase", "tblite", "numpy")
 _ABOUT = """\
@@ -87,8 +88,12 @@ class RunDirectory:
         path.mkdir(parents=True, exist_ok=is_there)  # fails if another search took it in the meantime
         directory = cls(path, made)
         title = f"Search of {config.env_id} with {config.evaluator}, {config.representation}, seed {config.seed}"
-        directory.write_config(config)  # first: with it, it is a search that can go on
-        (path / "README.md").write_text(_ABOUT.format(title=title), encoding="utf-8")
+        try:
+            directory.write_config(config)  # first: with it, it is a search that can go on
+            (path / "README.md").write_text(_ABOUT.format(title=title), encoding="utf-8")
+        except BaseException:
+            directory.discard()
+            raise
         return directory
 
     @property
@@ -137,9 +142,8 @@ class RunDirectory:
             "versions": versions,
             "started": [*self._started_before(), _started_now()],
         }
-        partial = self.path / "config.partial.json"
-        partial.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.path / "config.json")
+        with whole_file(self.path / "config.json") as partial:
+            partial.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
     def _started_before(self) -> list[Any]:
         """How the search was started, and gone on with, until now."""
@@ -182,18 +186,12 @@ class RunDirectory:
             If fewer have a whole line, or one is damaged; nothing is cut off then.
         """
         _episodes_in(self.episodes, n)
-        ends = {path: self._end_of(path, n) for path in (self.episodes, self.times)}
-        for path, end in ends.items():
+        if (there := len(_whole_lines(self.episodes))) < n:
+            raise RunDirectoryError(f"{self.episodes} has {there} lines but must have the {n} of the checkpoint")
+        for path in (self.episodes, self.times):  # times may be fewer: they are only looked at
             if path.exists():
                 with path.open("r+b") as file:
-                    file.truncate(end)
-
-    def _end_of(self, path: Path, n: int) -> int:
-        """Where the first lines of a file end, in bytes."""
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        if len(lines) < n:
-            raise RunDirectoryError(f"{path} has {len(lines)} lines but must have the {n} of the checkpoint")
-        return sum(len(line) + 1 for line in lines[:n])
+                    file.truncate(sum(map(len, _whole_lines(path)[:n])))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -209,6 +207,11 @@ class RunDirectory:
                 yield
         except Timeout as error:
             raise RunDirectoryError(f"`directory` is {self.path} but another process searches there") from error
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    """Lines of a file that end; none if there is no file."""
+    return [line + b"\n" for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
 
 
 def _started_now() -> dict[str, Any]:

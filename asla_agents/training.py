@@ -30,6 +30,7 @@ from asla_env.calculator_spec import CalculatorSpec
 from asla_env.energy_database import EnergyDatabase
 from asla_env.env import AtomPlacementEnv
 from asla_env.observation import one_hot
+from asla_env.whole_file import whole_file
 
 
 @dataclass(frozen=True)
@@ -310,8 +311,9 @@ def write_best(best: BestBuild, model: ASLA, directory: Path) -> None:
     problem, placed = model.problem, best.placed
     atoms = problem.structure(placed)
     atoms.calc = SinglePointCalculator(atoms, energy=best.energy)
-    write(directory / "best.xyz", atoms, format="extxyz")
-    write(directory / "best.traj", atoms)
+    for name, kind in (("best.xyz", "extxyz"), ("best.traj", "traj")):
+        with whole_file(directory / name) as partial:
+            write(partial, atoms, format=kind)
     render.save_structure(directory / "best.png", atoms, problem, energy=best.energy)
     film_of_build = film_arguments(best, model)
     film.save_film(directory / "assembly.gif", **film_of_build)

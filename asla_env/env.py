@@ -150,8 +150,10 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         Raises
         ------
         TypeError, ValueError
-            If the seed is no whole number of at least 0.
+            If the seed is no whole number of at least 0, or the options are no dictionary.
         """
+        if not isinstance(options, dict | None):
+            raise TypeError(f"`options` is {options!r} but must be a dictionary or None")
         super().reset(seed=None if seed is None else checked_seed("seed", seed))
         self._mask, self._placed, self._finished = self._empty_mask.copy(), [], False
         return self._observation(), {"action_mask": self.action_masks()}

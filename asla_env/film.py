@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from asla_env.problem import Problem
 from asla_env.render import as_mask, draw_q_map, draw_structure, panel_figure, rgb
+from asla_env.whole_file import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +101,8 @@ def save_film(
         assembly_frame(placed[:i], maps[i], problem, placed[i], masks[i], title=title) for i in range(len(placed))
     ]
     frames.append(assembly_frame(placed, None, problem, title=title))
-    writer(Path(path), frames, [frame_time_s] * len(placed) + [last_frame_time_s])
+    with whole_file(Path(path)) as partial:
+        writer(partial, frames, [frame_time_s] * len(placed) + [last_frame_time_s])
 
 
 def save_film_strip(
@@ -146,7 +148,8 @@ def save_film_strip(
     draw_structure(last, placed, problem)
     _label_column([last], f"{len(placed)} placed")
     figure.colorbar(panels[-1].images[-1], ax=last, label="Q", shrink=0.6, ticks=[-1, 0, 1])
-    figure.savefig(path, bbox_inches="tight")
+    with whole_file(Path(path)) as partial:
+        figure.savefig(partial, bbox_inches="tight")
 
 
 def _writer(path: Path) -> Callable[[Path, list[NDArray[np.uint8]], list[float]], None]:

@@ -6,6 +6,7 @@ is drawn, and its backend and settings are left alone.
 
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ase.neighborlist import natural_cutoffs, neighbor_list
 from numpy.typing import ArrayLike, NDArray
 
 from asla_env.problem import Problem
+from asla_env.whole_file import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,7 +147,8 @@ def save_structure(
     axes = figure.subplots()
     draw_structure(axes, atoms, problem)
     axes.set_title(problem.name if energy is None else f"{problem.name}: {energy:.3f} eV")
-    figure.savefig(path, bbox_inches="tight")
+    with whole_file(Path(path)) as partial:
+        figure.savefig(partial, bbox_inches="tight")
 
 
 def panel_figure(problem: Problem, longest: float, *, columns: int = 1, rows: int = 1, dpi: int = 150) -> "Figure":

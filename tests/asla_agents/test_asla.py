@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from stable_baselines3.common.callbacks import ConvertCallback, EvalCallback
+from stable_baselines3.common.callbacks import ConvertCallback, EvalCallback, ProgressBarCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
@@ -28,7 +28,7 @@ from asla_agents.representations import REPRESENTATIONS, Gaussian
 from asla_env import AtomPlacementEnv, Evaluator, Grid, Problem
 from asla_env.action import action_mask
 from asla_env.observation import one_hot
-from asla_env.wrappers import ImageObservation
+from asla_env.wrappers import ImageObservation, WithoutInfo
 
 PROBE_GRID = Grid((7, 6), (7.0, 6.0), (False, True))  # a pixel is 1 Å wide
 TIGHT_GRID = Grid((7, 6), (5.6, 4.8), (True, False))
@@ -655,6 +655,25 @@ def test_callbacks_may_be_a_function_an_object_a_list_or_none(tmp_path):
 # With the tools of Stable-Baselines3
 
 
+@pytest.mark.filterwarnings("ignore:rich is experimental")
+def test_their_progress_bar_counts_placements():
+    callback = ProgressBarCallback()
+    make_model().learn(2, callback)
+    assert (callback.pbar.n, callback.pbar.total) == (8, 8)
+
+
+def test_parameters_are_taken_over_from_a_file_and_from_another_agent(tmp_path):
+    model, of_file, of_agent, none = searched(6), make_model(), make_model(), make_model()
+    model.save(tmp_path / "model")
+    of_file.set_parameters(tmp_path / "model.zip")
+    of_agent.set_parameters(model.get_parameters())
+    images = images_of(model)
+    for other in (of_file, of_agent):
+        assert other.q_values(images).tobytes() == model.q_values(images).tobytes()
+        assert other.policy.optimizer.state_dict()["state"].keys()
+    assert not none.policy.optimizer.state_dict()["state"].keys()
+
+
 def test_evaluate_policy_gives_the_reward_of_the_greedy_build(trained):
     env = make_env()
     rewards, lengths = evaluate_policy(trained, Monitor(env), n_eval_episodes=3, return_episode_rewards=True)
@@ -865,8 +884,23 @@ def test_masks_of_another_shape_are_refused():
 
 def test_an_environment_that_ends_builds_early_is_refused():
     limited = gym.wrappers.TimeLimit(make_env(), max_episode_steps=1)
-    with pytest.raises(ValueError, match="`env` ended a build early but must have no limit on its steps"):
+    with pytest.raises(ValueError, match="`env` ended a build without an energy but must have no limit"):
         make_model(limited).learn(1)
+
+
+def test_a_wrapper_that_hides_info_is_named_as_a_cause():
+    with pytest.raises(ValueError, match="no wrapper that hides `info`"):
+        make_model(WithoutInfo(make_env())).learn(1)
+
+
+@pytest.mark.parametrize("change", [lambda action: 0, lambda action: (int(action) + 1) % 42])
+def test_what_was_not_chosen_is_not_learned_from(change):
+    env = AtomPlacementEnv(make_problem(), lambda: Potential(distances_sum), reward="energy")
+    other = gym.wrappers.TransformAction(env, change, env.action_space)
+    model = make_model(other)
+    with pytest.raises(ValueError, match=r"`env` placed \[.*\] instead of \[.*\] but must have no wrapper"):
+        model.learn(20)
+    assert len(model.builds) == 0
 
 
 def test_an_unknown_representation_is_named_with_those_there_are():

@@ -123,6 +123,14 @@ def test_no_build_at_all_is_refused(n):
         BuildVecEnv(make_env(), n)
 
 
+@pytest.mark.parametrize("actions", [[3], [3, 4, 5, 6], [[3, 4, 5]], 3])
+def test_not_one_action_for_each_build_is_refused(actions):
+    env = BuildVecEnv(make_env(), N)
+    env.reset()
+    with pytest.raises(ValueError, match=rf"`actions` has shape \(.*\) but must have shape \({N},\)"):
+        env.step(np.array(actions))
+
+
 def test_a_wrapped_environment_is_refused():
     with pytest.raises(ValueError, match=r"`env` is <Monitor.* but must be an asla_env.AtomPlacementEnv without wrap"):
         BuildVecEnv(Monitor(make_env()), 2)

@@ -8,7 +8,6 @@ import zipfile
 import pytest
 import torch
 
-from asla_agents import checkpoint
 from asla_agents.checkpoint import CheckpointError, State, read_checkpoint, write_checkpoint
 
 STATE = State({"rng": 2**127 + 1, "energies": [1.5, None]}, {"weights": {"a": torch.arange(3.0)}, "steps": [1, 2]})
@@ -101,8 +100,9 @@ def test_a_file_that_is_not_there_is_no_damaged_one(tmp_path):
         read_checkpoint(tmp_path / "checkpoint.zip")
 
 
-def test_the_new_name_is_made_safe_too(path, monkeypatch):
-    synced = []
-    monkeypatch.setattr(checkpoint, "_sync_directory", synced.append)
-    write_checkpoint(path, STATE)
-    assert synced == [path.parent]
+def test_a_name_without_an_ending_gets_one_and_directories_are_made(tmp_path):
+    write_checkpoint(tmp_path / "new" / "model", STATE)
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["model.zip"]
+    assert read_checkpoint(tmp_path / "new" / "model").plain["rng"] == STATE.plain["rng"]
+    (tmp_path / "new" / "model.zip").rename(tmp_path / "other")
+    assert read_checkpoint(tmp_path / "other").plain["rng"] == STATE.plain["rng"]

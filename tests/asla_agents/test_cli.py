@@ -504,6 +504,35 @@ def test_a_calculator_that_does_harm_costs_single_energies_and_never_the_search(
             assert row["energy"] == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
 
 
+def test_what_is_printed_goes_into_a_file_whatever_the_system_writes(tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    command = [sys.executable, "-m", "asla_agents", "config"]
+    with (tmp_path / "search.toml").open("wb") as file:
+        subprocess.run(command, stdout=file, env=environment, check=True, timeout=TIMEOUT)
+    assert "\N{GREEK SMALL LETTER EPSILON}" in (tmp_path / "search.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are text on Windows")
+def test_a_name_that_is_no_text_is_printed_as_far_as_it_can_be(written, row, tmp_path):
+    name = os.fsdecode(b"caf\xe9.html")
+    command = [sys.executable, "-m", "asla_agents", "report", str(written([row(1)])), "--out", str(tmp_path / name)]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    output = subprocess.run(command, capture_output=True, env=environment, check=True, timeout=TIMEOUT).stdout
+    assert rb"caf\udce9.html" in output
+    assert (tmp_path / name).is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_a_reader_that_is_gone_is_no_fault_of_the_user():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "asla_agents", "config"]
+    process = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, check=False, timeout=TIMEOUT)
+    os.close(write_end)
+    assert process.returncode == 1
+    assert process.stderr == b""
+
+
 def test_the_version_is_printed():
     assert run("--version").stdout.strip() == version("asla")
 

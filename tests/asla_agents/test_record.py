@@ -39,6 +39,14 @@ def test_time_goes_on_where_a_search_went_on(written, row, append_row):
     assert read_record(directory).seconds.tolist() == [2, 2, 3, 3]
 
 
+def test_times_that_are_damaged_are_as_good_as_none(written, row):
+    directory = written([row(1), row(2)])
+    RunDirectory(directory).times.write_text("no JSON\n")
+    record = read_record(directory)
+    assert len(record.rows) == 2
+    assert record.seconds.tolist() == []
+
+
 def test_a_search_that_is_just_starting_has_nothing_yet(written):
     record = read_record(written())
     assert record.rows == []

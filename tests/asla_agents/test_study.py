@@ -238,6 +238,23 @@ def test_unfinished_searches_have_rows_as_far_as_they_came_until_there_are_longe
     assert rows_of(STUDY, "wide", read_rows(path)) == [row for row in whole if row["arm"] == "wide"]
 
 
+def test_arms_of_equal_settings_have_one_row_of_an_unfinished_search(tmp_path, monkeypatch):
+    monkeypatch.setattr(unfinished, "_SHARE", np.inf)
+    twice, path, rounds = Study(settings=SETTINGS, arms={"one": {}, "same": {}}), tmp_path / "rows.jsonl", []
+
+    def stop(_):
+        rounds.append(1)
+        if len(rounds) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(run_study(twice, path, restarts=2, on_episodes=stop))
+    rows = censor(twice, path)
+    assert [(row["arm"], row["seed"]) for row in rows] == [("one", 0), ("one", 1)]
+    assert read_rows(path) == rows
+    assert len(rows_of(twice, "same", rows)) == 2
+
+
 def test_all_seeds_count_where_rows_are_written_as_it_is(tmp_path):
     spec, key = tmp_path / "spec.json", STUDY.config("one-hot", 0).key
     spec.write_text(json.dumps({"settings": SETTINGS, "arms": ARMS}))

@@ -376,6 +376,22 @@ def test_a_file_is_no_directory(tmp_path):
     assert path.read_text() == "mine"
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_disk_that_is_full_from_the_start_leaves_the_name_free(tmp_path, monkeypatch, is_there):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    path = tmp_path / "above" / "out"
+    if is_there:
+        path.mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            search(make_config(), path, progress_bar=False)
+    assert not path.exists()
+    assert search(make_config(), path, progress_bar=False).episodes == make_config().episodes
+
+
 def test_settings_that_the_representation_refuses_leave_no_files(tmp_path):
     config = make_config(representation_kwargs={"width_over_spacing": -1.0})
     with pytest.raises(ValueError, match=r"`width_over_spacing` is -1\.0"):

@@ -1,0 +1,52 @@
+"""Files that are either the old ones or the new ones, never halves."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write a file beside the one that it replaces when it is whole, even if the disk is full or the power fails.
+
+    What is no file, such as a device, is written in place.
+
+    Parameters
+    ----------
+    path
+        The file. Of a link, what it points to.
+
+    Yields
+    ------
+    Path
+        What to write; its ending is that of `path`.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there before is still there then, and nothing else.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    try:
+        yield partial
+        _sync(partial, os.O_RDWR)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # so that the new name of a file outlives a power failure, where the system can
+        _sync(path.parent, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    """Make sure that a file or directory is on the disk."""
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
