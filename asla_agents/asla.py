@@ -17,7 +17,7 @@ from asla_agents.builds_in_flight import BuildsInFlight
 from asla_agents.callbacks import ProgressBar, as_list
 from asla_agents.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from asla_agents.checks import (
-    calculator_of,
+    check_calculator,
     check_policy_kwargs,
     check_representation,
     checked_settings,
@@ -33,6 +33,7 @@ from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.randomness import torch_seeded
 from asla_agents.replay import BuildReplay, ReplaySettings
 from asla_env.action import action_mask
+from asla_env.calculator_spec import CalculatorSpec
 from asla_env.checks import whole_number
 from asla_env.observation import placed_sites
 
@@ -77,7 +78,8 @@ class ASLA(BuildCollector):
     replay
         How batches are drawn and energies become targets.
     augment
-        Whether samples are shown under random symmetries of the problem.
+        Whether symmetries of the problem are learned from: samples are shown under random ones, and mirror images count
+        as the same in targets, visits and among the best builds.
     max_grad_norm
         The gradient's norm is clipped to this.
     imagination
@@ -92,7 +94,7 @@ class ASLA(BuildCollector):
     explorer
         What the search is beside its network: settings of exploration, builds, the best one.
     calculator
-        Of whose energies was learned; None before the first.
+        Of whose energies was learned (`CalculatorSpec.description`); None before the first.
 
     Raises
     ------
@@ -207,13 +209,10 @@ class ASLA(BuildCollector):
             raise ValueError(f"`total_episodes` is {total_episodes} but must be at least 0")
         if problem_of(env) != self.problem:
             raise ValueError("`env` has another problem but must have the one that the agent was made for")
-        calculator = calculator_of(env)
-        if self.calculator not in (None, calculator):
-            raise ValueError(
-                f"`env` has the calculator {calculator} but must have {self.calculator}, of whose energies was learned"
-            )
+        calculator: CalculatorSpec = env.get_attr("evaluator")[0].spec
+        check_calculator(calculator, self.calculator)
         env.env_method("check_reference")
-        self.calculator = calculator
+        self.calculator = calculator.description
         if reset_num_timesteps or self._last_obs is None:  # the environment, which starts new builds
             self._flight = BuildsInFlight(env.num_envs)
         callbacks = [ProgressBar(total_episodes)] * progress_bar + as_list(callback)

@@ -19,6 +19,7 @@ from asla_agents.representation_settings import check_representation_kwargs
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.settings_error import one_line
 from asla_env import IDS
+from asla_env.calculator_spec import CalculatorSpec
 from asla_env.problem import Problem
 
 _GROUPS = {"exploration": Exploration, "replay": ReplaySettings, "imagination": ImaginationSettings}
@@ -93,10 +94,13 @@ def problem_of(env: VecEnv) -> Problem:
     return problem
 
 
-def calculator_of(env: VecEnv) -> str:
-    """Name of the calculator of an environment, with the settings that it was given."""
-    spec = env.get_attr("evaluator")[0].spec
-    return f"{spec.name} with {dict(sorted(spec.settings.items()))}" if spec.settings else spec.name
+def check_calculator(calculator: CalculatorSpec, before: str | None) -> None:
+    """Raise ValueError unless a calculator is the one of whose energies was learned, if there was any."""
+    if before not in (None, calculator.description):
+        raise ValueError(
+            f"`env` has the calculator {calculator.description} but must have {before}, of whose energies was learned; "
+            "in brackets is a digest of its settings, versions and files"
+        )
 
 
 def representation_class(representation: str | type[Representation]) -> type[Representation]:

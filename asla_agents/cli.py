@@ -374,8 +374,8 @@ def _from_json(name: str, text: str) -> Any:
 
 def _new_directory(config: RunConfig) -> Path:
     """Directory under `runs` that is not there yet."""
-    evaluator = config.evaluator.replace(":", ".")  # which Windows has in no name
-    stem = f"{config.env_id}_{evaluator}_{config.representation}_seed{config.seed}"
+    name = f"{config.env_id}_{config.evaluator}_{config.representation}_seed{config.seed}"
+    stem = name.replace(":", ".").replace("/", ".")  # which names of files have not
     paths = (Path("runs") / (f"{stem}_{i}" if i else stem) for i in count())
     return next(path for path in paths if not path.exists())
 

@@ -17,8 +17,8 @@ from asla_agents.representation_settings import check_representation_kwargs
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.settings_error import explained, one_line
 from asla_agents.settings_file import SettingsFileError, read_settings
-from asla_env import IDS, calculators
-from asla_env.problems import PROBLEMS
+from asla_env import calculators
+from asla_env.ids import check_id, make
 
 _OF_NETWORK = ("representation", "representation_kwargs", "network", "state_value")
 _GROUPS = ("network", "exploration", "replay", "imagination")
@@ -31,7 +31,8 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="constants")
 
     env_id: str
-    """Gymnasium id of the problem."""
+    """Gymnasium id of the problem; one of your own goes with the module that registers it, such as
+    `mine:Benzene-v0`."""
     evaluator: str = calculators.DEFAULT
     """Name of the calculator, or an import path of what makes one, such as `ase.calculators.emt:EMT`."""
     evaluator_settings: dict[str, Any] = {}
@@ -71,7 +72,8 @@ class RunConfig(BaseModel):
     replay: ReplaySettings = ReplaySettings()
     """How batches are drawn and energies become targets."""
     augment: bool = True
-    """Whether samples are shown under random symmetries of the problem."""
+    """Whether symmetries of the problem are learned from: samples are shown under random ones, and mirror images count
+    as the same in targets, visits and among the best builds."""
     imagination: ImaginationSettings | None = None
     """Whether and how builds are imagined, and judged by a local energy model, before one of them is paid for; not in
     the paper."""
@@ -164,7 +166,8 @@ class RunConfig(BaseModel):
     @field_validator("env_id")
     @classmethod
     def _known_id(cls, value: str) -> str:
-        return _one_of(value, tuple(IDS))
+        check_id(value)
+        return value
 
     @field_validator("evaluator")
     @classmethod
@@ -193,7 +196,9 @@ class RunConfig(BaseModel):
     @field_validator("representation")
     @classmethod
     def _known_representation(cls, value: str) -> str:
-        return _one_of(value, tuple(REPRESENTATIONS))
+        if value not in REPRESENTATIONS:
+            raise ValueError(f"must be one of {', '.join(REPRESENTATIONS)}")
+        return value
 
     @field_validator("representation_kwargs")
     @classmethod
@@ -203,19 +208,12 @@ class RunConfig(BaseModel):
         return value
 
 
-def _one_of(value: str, allowed: tuple[str, ...]) -> str:
-    """Return the value if it is one of those allowed."""
-    if value not in allowed:
-        raise ValueError(f"must be one of {', '.join(allowed)}")
-    return value
-
-
 def _check_network_fits(before: RunConfig, ours: dict[str, Any]) -> None:
     """Raise ValueError if a search of our settings cannot begin with the network of the one before it."""
     for name in _OF_NETWORK:
         if getattr(before, name) != ours[name]:
             raise ValueError(f"must leave `{name}` out, which is that of this search, as it begins with the network")
-    theirs, here = (PROBLEMS[IDS[env_id]]().species for env_id in (before.env_id, ours["env_id"]))
+    theirs, here = (make(env_id).problem.species for env_id in (before.env_id, ours["env_id"]))
     if len(theirs) != len(here):
         raise ValueError(
             f"must have an `env_id` with as many species as this search, {', '.join(here)}, not {', '.join(theirs)}"

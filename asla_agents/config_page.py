@@ -20,7 +20,11 @@ from asla_agents.representations import REPRESENTATIONS
 from asla_env import IDS, calculators
 from asla_env.grid import Grid
 
-_CHOICES = {"env_id": IDS, "evaluator": (*calculators.names(), "module:attribute"), "representation": REPRESENTATIONS}
+_CHOICES = {
+    "env_id": (*IDS, "module:id"),
+    "evaluator": (*calculators.names(), "module:attribute"),
+    "representation": REPRESENTATIONS,
+}
 _BOUNDS = (("ge", "at least"), ("gt", "above"), ("lt", "below"))
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", NoneType: '"never"'}
 _HEAD = "| setting | type | default | range | meaning |\n|---|---|---|---|---|\n"

@@ -48,7 +48,8 @@ class Explorer:
         Episodes for each atom to place, but as many as the warm-up at least, in which the lowest energy must fall by
         0.1 eV for each atom, or else the search counts as stuck; None: it never does.
     augment
-        Whether samples are shown under random symmetries of the problem.
+        Whether symmetries of the problem are learned from: samples are shown under random ones, and mirror images count
+        as the same in targets, visits and among the best builds.
     seed
         Seed of all that is random but the network's first weights.
 

@@ -8,11 +8,11 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from asla_agents.checkpoint import State
+from asla_agents.checkpoint import CheckpointError, State
 from asla_agents.config import RunConfig
 from asla_agents.explorer import BestBuild, Explorer
 from asla_agents.imagination import Imagination
-from asla_agents.model_state import restore_search, tensors_of
+from asla_agents.model_state import check_problem, description_of, restore_search, tensors_of
 from asla_agents.planning import plan
 from asla_agents.q_map import QMapPolicy
 from asla_agents.randomness import torch_seeded
@@ -118,11 +118,16 @@ class Member:
     def state(self) -> State:
         """All that it is between two episodes, from which `restore` makes it again."""
         energies = [None if np.isinf(energy) else energy for energy in self._energies]
-        plain = {"explorer": self.explorer.state(), "energies": energies, "found_at": self._found_at}
+        plain: dict[str, Any] = {"explorer": self.explorer.state(), "energies": energies, "found_at": self._found_at}
+        plain |= {"problem": description_of(self.env.problem), "calculator": self.env.evaluator.spec.description}
         return State(plain, tensors_of(self.policy, self.explorer, self._imagination))
 
     def restore(self, state: State) -> None:
-        """Become what gave a `state`."""
+        """Become what gave a `state`, which must be of a search with the same problem and calculator."""
+        check_problem(state, self.env.problem)
+        before, here = state.plain["calculator"], self.env.evaluator.spec.description
+        if before != here:
+            raise CheckpointError(f"`evaluator` is {here} but must be {before}, that of a search that goes on")
         restore_search(self.policy, self.explorer, self._imagination, state)
         self._energies = [np.inf if energy is None else energy for energy in state.plain["energies"]]
         self._found_at = state.plain["found_at"]

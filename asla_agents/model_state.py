@@ -33,7 +33,7 @@ def state_of(model: ASLA) -> State:
     settings = _settings_of(model)
     held = {name: value for name, value in settings.items() if fits_json(value)}
     plain = {
-        "problem": _description(model.problem),
+        "problem": description_of(model.problem),
         "calculator": model.calculator,
         "settings": held,
         "not_held": sorted(set(settings) - set(held)),
@@ -89,12 +89,7 @@ def restore(model: ASLA, state: State) -> None:
     CheckpointError
         If the agent has another problem, or something in the state does not fit.
     """
-    there, here = state.plain["problem"], _description(model.problem)
-    if there != here:
-        names = [name for name in here if there.get(name) != here[name]]
-        raise CheckpointError(
-            f"`env` has another {', '.join(names)} than the problem that the checkpoint was made with"
-        )
+    check_problem(state, model.problem)
     restore_search(model.q_map, model.explorer, model.imagination, state)
     model.calculator = state.plain["calculator"]
     model.set_counters(**state.plain["counters"])
@@ -134,10 +129,22 @@ def _settings_of(model: ASLA) -> dict[str, Any]:
     }
 
 
-def _description(problem: Problem) -> dict[str, Any]:
+def check_problem(state: State, problem: Problem) -> None:
+    """Raise CheckpointError if a state is of a search of another problem."""
+    there, here = state.plain["problem"], description_of(problem)
+    if there != here:
+        names = [name for name in here if there.get(name) != here[name]]
+        raise CheckpointError(
+            f"`env` has another {', '.join(names)} than the problem that the checkpoint was made with"
+        )
+
+
+def description_of(problem: Problem) -> dict[str, Any]:
     """What must be the same for a search to go on."""
     return {
         "fingerprint": problem.fingerprint.hex(),
+        "reference": problem.reference_key.hex(),
+        "success_window": problem.success_window,
         "to_place": dict(problem.to_place),
         "minimum_distance": problem.minimum_distance,
         "maximum_distance": problem.maximum_distance,

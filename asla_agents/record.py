@@ -15,9 +15,9 @@ from asla_agents.asla import ASLA
 from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
 from asla_agents.run_directory import RunDirectory, RunDirectoryError, read_episodes
-from asla_env import IDS, AtomPlacementEnv, Evaluator
+from asla_env import AtomPlacementEnv, Evaluator
+from asla_env.ids import make
 from asla_env.problem import Problem
-from asla_env.problems import PROBLEMS
 
 _LAST = 50  # episodes over which the rate is measured
 _SAME_ENERGY = 1e-3  # eV; by which energies of equal structures may differ, as a symmetry changes how they are rounded
@@ -58,7 +58,7 @@ class SearchRecord:
     @cached_property
     def problem(self) -> Problem:
         """What is built."""
-        return PROBLEMS[IDS[self.config.env_id]]()
+        return make(self.config.env_id).problem
 
     @cached_property
     def computed(self) -> list[Row]:

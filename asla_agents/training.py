@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
@@ -19,6 +18,7 @@ from asla_agents.asla import ASLA
 from asla_agents.build_vec_env import BuildVecEnv
 from asla_agents.callbacks import Checkpoint, EpisodeLog, ProgressBar, StopOnSuccess
 from asla_agents.checkpoint import read_checkpoint
+from asla_agents.checks import check_calculator
 from asla_agents.config import RunConfig
 from asla_agents.explorer import BestBuild
 from asla_agents.q_map import take_over
@@ -29,6 +29,7 @@ from asla_env.action import ActionMask
 from asla_env.calculator_spec import CalculatorSpec
 from asla_env.energy_database import EnergyDatabase
 from asla_env.env import AtomPlacementEnv
+from asla_env.ids import make
 from asla_env.observation import one_hot
 from asla_env.whole_file import whole_file
 
@@ -149,7 +150,7 @@ def resume(
     CheckpointError
         If its checkpoint is damaged or another search's.
     ValueError
-        If `episodes` are fewer than have ended.
+        If `episodes` are fewer than have ended, or the calculator, its version or its files are others than before.
     """
     directory = RunDirectory(path)
     config = directory.config()
@@ -165,6 +166,7 @@ def resume(
         env, checkpoint = make_env(config, executor, database), directory.checkpoint
         goes_on = checkpoint.exists()
         model = ASLA.load(checkpoint, _together(env, config)) if goes_on else make_model(config, env)
+        check_calculator(env.evaluator.spec, model.calculator)
         directory.keep_episodes(model.episodes)
         if not goes_on and not _pretrain(model, config, directory, progress_bar, executor):
             return _summary([], directory.path, interrupted=True)
@@ -260,12 +262,10 @@ def make_env(
     Raises
     ------
     ValueError
-        If the calculator does not know a species, or fails on the reference structure.
+        If there is no such id, the calculator does not know a species, or it fails on the reference structure.
     """
     evaluator = Evaluator(config.evaluator, executor, config.evaluator_settings, database)
-    env = gym.make(config.env_id, evaluator=evaluator).unwrapped
-    if not isinstance(env, AtomPlacementEnv):
-        raise ValueError(f"`env_id` is {config.env_id!r} but must be the id of an AtomPlacementEnv")
+    env = make(config.env_id, evaluator=evaluator)
     env.check_reference()
     return env
 

@@ -2,12 +2,11 @@
 
 import logging
 
-import gymnasium as gym
-
 from asla_env import problems
 from asla_env.env import AtomPlacementEnv
 from asla_env.evaluator import Evaluator
 from asla_env.grid import Grid
+from asla_env.ids import IDS, register
 from asla_env.problem import Problem
 from asla_env.vector import AtomPlacementVectorEnv
 
@@ -15,17 +14,4 @@ __all__ = ["IDS", "AtomPlacementEnv", "AtomPlacementVectorEnv", "Evaluator", "Gr
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # who wants to see them asks for them
 
-IDS = {
-    "ASLA-Graphene-v0": "graphene",
-    "ASLA-GrapheneMini-v0": "graphene-mini",
-    "ASLA-GrainBoundary-v0": "grain-boundary",
-    "ASLA-Naphthalene-v0": "naphthalene",
-}
-
-for _id, _problem in IDS.items():
-    gym.register(
-        id=_id,
-        entry_point="asla_env.env:AtomPlacementEnv",
-        vector_entry_point="asla_env.vector:AtomPlacementVectorEnv",
-        kwargs={"problem": _problem},
-    )
+register()

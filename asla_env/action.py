@@ -7,6 +7,7 @@ import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 from numpy.typing import NDArray
 
+from asla_env.checks import SAME, whole_number
 from asla_env.problem import Problem
 
 
@@ -15,9 +16,12 @@ def encode(species: int, pixel: int, problem: Problem) -> int:
 
     Raises
     ------
+    TypeError
+        If one is no whole number.
     ValueError
         If there is no such species or pixel.
     """
+    species, pixel = whole_number("species", species), whole_number("pixel", pixel)
     if not 0 <= species < len(problem.species):
         raise ValueError(f"`species` is {species} but must lie in [0, {len(problem.species)})")
     if not 0 <= pixel < problem.grid.n_pixels:
@@ -30,9 +34,12 @@ def decode(action: int, problem: Problem) -> tuple[int, int]:
 
     Raises
     ------
+    TypeError
+        If it is no whole number.
     ValueError
         If there is no such action.
     """
+    action = whole_number("action", action)
     if not 0 <= action < problem.n_actions:
         raise ValueError(f"`action` is {action} but must lie in [0, {problem.n_actions})")
     return divmod(action, problem.grid.n_pixels)
@@ -41,8 +48,8 @@ def decode(action: int, problem: Problem) -> tuple[int, int]:
 class ActionMask:
     """Which actions are legal, kept up to date while atoms are placed.
 
-    An action is legal if an atom of its species is still to be placed, its pixel is free, no atom is closer than the
-    minimum distance, and some atom but those of the surroundings is within the maximum distance.
+    An action is legal if an atom of its species is still to be placed, no atom or image of one is on its pixel or
+    closer than the minimum distance, and some atom but those of the surroundings is within the maximum distance.
 
     Parameters
     ----------
@@ -93,8 +100,10 @@ class ActionMask:
 
     def _keep_off(self, symbol: str, distances: NDArray[np.float64]) -> None:
         """Block the pixels that are too close to an atom at these distances from the pixels."""
-        if self._problem.minimum_distance is not None:
-            self._blocked |= distances < self._problem.minimum_distance * self._bond_lengths(symbol)
+        if self._problem.minimum_distance is None:
+            self._blocked |= distances < SAME
+        else:
+            self._blocked |= distances < np.maximum(SAME, self._problem.minimum_distance * self._bond_lengths(symbol))
 
     def _hold_on(self, symbol: str, distances: NDArray[np.float64]) -> None:
         """Allow the pixels that are close enough to an atom at these distances from the pixels."""
@@ -130,13 +139,13 @@ def _placed(mask: ActionMask, actions: Iterable[int]) -> ActionMask:
     """The mask after more placements; itself unchanged."""
     after = mask.copy()
     for action in actions:
-        after.place(int(action))
+        after.place(action)
     return after
 
 
 def legal_order(actions: Iterable[int], problem: Problem) -> list[int]:
     """The same actions in an order in which each is legal; none if there is no such order."""
-    mask, left, ordered = ActionMask(problem), [int(action) for action in actions], list[int]()
+    mask, left, ordered = ActionMask(problem), [whole_number("action", action) for action in actions], list[int]()
     while left:
         legal = mask.legal
         possible = next((action for action in left if legal[action]), None)

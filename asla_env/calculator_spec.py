@@ -32,7 +32,7 @@ class CalculatorSpec:
     Raises
     ------
     ValueError
-        If no calculator has this name.
+        If no calculator has this name, or a setting of a named one is impossible.
     ImportError
         If there is nothing at this import path.
     TypeError
@@ -107,6 +107,13 @@ class CalculatorSpec:
             return self.calculator
         made_by = self.calculator.func if isinstance(self.calculator, partial) else self.calculator
         return str(getattr(made_by, "__name__", type(made_by).__name__))
+
+    @property
+    def description(self) -> str:
+        """Name, settings that were given, and the `fingerprint`, if there is one: what tells it from others."""
+        settings = f" with {dict(sorted(self.settings.items()))}" if self.settings else ""
+        fingerprint = f" ({self.fingerprint})" if self.fingerprint is not None else ""
+        return f"{self.name}{settings}{fingerprint}"
 
     @property
     def batch(self) -> BatchFunction | None:

@@ -50,13 +50,19 @@ class NamedCalculator:
     """Its form for many structures, if there is one."""
     check: Callable[..., None] | None = None
     """Raises if something is missing, by species and settings."""
+    check_settings: Callable[[Mapping[str, Any]], None] | None = None
+    """Raises ValueError if one of some settings is impossible."""
     contents: Callable[..., Mapping[str, str]] | None = None
     """Digests of the files that decide its energies, by settings."""
 
 
 _CALCULATORS = {
-    "gfn1-xtb": NamedCalculator(partial(xtb.xtb, "GFN1-xTB"), xtb.SPECIES, ("tblite",)),
-    "gfn2-xtb": NamedCalculator(partial(xtb.xtb, "GFN2-xTB"), xtb.SPECIES, ("tblite",)),
+    "gfn1-xtb": NamedCalculator(
+        partial(xtb.xtb, "GFN1-xTB"), xtb.SPECIES, ("tblite",), check_settings=xtb.check_settings
+    ),
+    "gfn2-xtb": NamedCalculator(
+        partial(xtb.xtb, "GFN2-xTB"), xtb.SPECIES, ("tblite",), check_settings=xtb.check_settings
+    ),
     "xwch": NamedCalculator(_xwch, frozenset({"C"}), ("asla",), batch=_xwch_batch),
     "gpaw": NamedCalculator(gpaw_calculator.gpaw, gpaw_calculator.SPECIES, ("gpaw", "gpaw-data")),
     "dftb+": NamedCalculator(
@@ -86,7 +92,15 @@ def check_name(name: str) -> None:
 
 
 def check_settings(name: str, settings: Mapping[str, Any]) -> None:
-    """Raise TypeError if one of `names` does not have these settings; those of import paths are not looked at."""
+    """Check the settings of one of `names`; those of import paths are not looked at.
+
+    Raises
+    ------
+    TypeError
+        If it does not have one of them.
+    ValueError
+        If one is known to be impossible.
+    """
     if name not in _CALCULATORS:
         return
     known = defaults(name)
@@ -94,6 +108,9 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
     if unknown:
         rule = f"must be one of {', '.join(known)}" if known else "must be left out: it has none"
         raise TypeError(f"`settings` of {name!r} has {', '.join(map(repr, unknown))} but a setting {rule}")
+    check = _CALCULATORS[name].check_settings
+    if check is not None:
+        check(settings)
 
 
 def defaults(name: str) -> dict[str, Any]:

@@ -18,7 +18,10 @@ from asla_env.grid import Grid, is_number
 if TYPE_CHECKING:
     from asla_env.problem import Problem
 
-_SAME = 1e-3  # Å; an atom of the reference that is closer to one of the template is that one
+SAME = 1e-3
+"""In Å: what is closer than this is in the same place."""
+
+_TRUTH = frozenset((bool, np.bool_))
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -32,6 +35,18 @@ def whole_number(name: str, value: Any) -> int:
     raise TypeError(f"`{name}` is {value!r} but must be a whole number")
 
 
+def whole_numbers(name: str, values: Any) -> NDArray[np.int64]:
+    """Whole numbers of a sequence as an array, shape (n,); raises TypeError if it is none, or holds anything else."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # sequences of different lengths
+        array = np.asarray(None)
+    is_whole = array.ndim == 1 and (array.dtype.kind in "iu" or not array.size)
+    if not is_whole or (isinstance(values, list | tuple) and not _TRUTH.isdisjoint(map(type, values))):
+        raise TypeError(f"`{name}` is {values!r} but must be a sequence of whole numbers")
+    return array.astype(np.int64, copy=False)
+
+
 def checked_seed(name: str, value: Any) -> int:
     """A seed of a random generator; raises TypeError or ValueError if it is none."""
     seed = whole_number(name, value)
@@ -40,8 +55,8 @@ def checked_seed(name: str, value: Any) -> int:
     return seed
 
 
-def check_types(problem: Problem) -> None:
-    """Raise TypeError if a part of a problem is no such part."""
+def check_parts(problem: Problem) -> None:
+    """Raise TypeError if a part of a problem is no such part, ValueError if atoms cannot be one."""
     kinds: dict[str, tuple[type | tuple[type, ...], str]] = {
         "name": (str, "text"),
         "grid": (Grid, "a Grid"),
@@ -54,16 +69,17 @@ def check_types(problem: Problem) -> None:
         if not isinstance(getattr(problem, name), kind):
             given = type(getattr(problem, name)).__name__
             raise TypeError(f"`{name}` is of type {given} but must be {description}")
+    for name in ("template", "reference", "surroundings"):
+        if getattr(problem, name) is not None:
+            _check_atoms(name, getattr(problem, name))
 
 
 def check_problem(problem: Problem) -> None:
     """Raise ValueError if the parts of a problem are impossible or contradict each other."""
     _check_counts(problem)
     _check_limits(problem)
-    for name in ("template", "reference", "surroundings"):
-        if getattr(problem, name) is not None:
-            _check_atoms(name, getattr(problem, name))
     _check_template(problem)
+    _check_surroundings(problem)
     _check_cell(problem)
     _check_reference(problem)
 
@@ -123,7 +139,7 @@ def _check_atoms(name: str, atoms: Atoms) -> None:
     """
     if not (np.all(np.isfinite(atoms.positions)) and np.all(np.isfinite(atoms.cell.array))):
         raise ValueError(f"`{name}` has a position or a cell that is not finite but must have coordinates in Å")
-    _check_periodic_lengths(name, atoms)
+    _check_vectors(name, atoms)
     if np.any(atoms.numbers < 1):
         raise ValueError(f"`{name}` is {atoms.symbols} but must be of chemical elements")
     for what, values in (
@@ -132,18 +148,22 @@ def _check_atoms(name: str, atoms: Atoms) -> None:
     ):
         if np.any(values):
             raise ValueError(
-                f"`{name}` has the initial {what} {values.tolist()} but must have none: set them in the calculator"
+                f"`{name}` has the initial {what} {values.tolist()} but must have none: remove them by "
+                f"`atoms.set_initial_{what.replace(' ', '_')}(None)`, and set what matters in the calculator"
             )
 
 
-def _check_periodic_lengths(name: str, atoms: Atoms) -> None:
-    """Raise ValueError if a cell has no length along an axis on which it repeats."""
+def _check_vectors(name: str, atoms: Atoms) -> None:
+    """Raise ValueError if a cell has no length along an axis on which it repeats, or its vectors depend on another."""
     for axis, (vector, repeats) in enumerate(zip(atoms.cell.array, atoms.pbc, strict=True)):
         if repeats and not vector.any():
             raise ValueError(
                 f"`{name}` has the cell vector {vector.tolist()} Å along axis {axis} but it must have a length there, "
                 "as `pbc` is True"
             )
+    cell = atoms.cell.array
+    if np.linalg.matrix_rank(cell) < np.count_nonzero(cell.any(axis=1)):
+        raise ValueError(f"`{name}` has the cell {cell.tolist()} Å but its vectors must be linearly independent")
 
 
 def _check_template(problem: Problem) -> None:
@@ -160,6 +180,19 @@ def _check_template(problem: Problem) -> None:
     n_to_place = sum(map(int, problem.to_place.values()))
     if n_to_place > free:
         raise ValueError(f"`to_place` holds {n_to_place} atoms but must fit on the {free} free pixels")
+
+
+def _check_surroundings(problem: Problem) -> None:
+    """Raise ValueError if an atom around the image is one of the template too."""
+    around, template = problem.surroundings, problem.template
+    if not (len(around) and len(template)):
+        return
+    repeated = _distances(template, around).min(axis=0) < SAME
+    if np.any(repeated):
+        raise ValueError(
+            f"`surroundings` has {around.symbols[repeated][0]} at {around.positions[repeated][0].tolist()} Å, where "
+            "`template` has an atom, but must have other atoms than `template`"
+        )
 
 
 def _check_cell(problem: Problem) -> None:
@@ -207,7 +240,8 @@ def _warn_of_limits(problem: Problem, reference: Atoms) -> None:
     there = problem.template + problem.surroundings
     to_place = np.ones(len(reference), dtype=bool)
     if len(there):
-        to_place = _distances(reference, there).min(axis=1) > _SAME
+        distances = _distances(reference, there)
+        to_place[distances.argmin(axis=0)[distances.min(axis=0) <= SAME]] = False  # one for each that is there
     radii = covalent_radii[reference.numbers]
     apart = _distances(reference, reference) / (radii[:, None] + radii)  # in sums of covalent radii
     np.fill_diagonal(apart, np.inf)

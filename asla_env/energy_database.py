@@ -103,6 +103,7 @@ class EnergyDatabase:
         if self._database.connection is None:
             raise ValueError(f"`path` is {self.path}, which was closed: no energy can be added")
         structure, digest = atoms.copy(), _digest(key)
+        structure.set_constraint()  # it is no part of an energy, and not every one can be written
         facts: dict[str, Any] = {_OURS: digest, _ENERGIES_OF: self._calculator, "seconds": round(seconds, 4)}
         if isfinite(energy):
             structure.calc = SinglePointCalculator(structure, energy=energy)

@@ -1,11 +1,13 @@
 """Single-point energies of finished structures, guarded and cached."""
 
 import logging
+import os
 import pickle
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -71,7 +73,7 @@ class Evaluator:
     Raises
     ------
     ValueError
-        If no calculator has this name.
+        If no calculator has this name, or a setting of a named one is impossible.
     ImportError
         If there is nothing at this import path.
     TypeError
@@ -236,10 +238,11 @@ class Evaluator:
         try:
             calculator = self._idle.pop()  # put back only after a success: failed or interrupted, it may be broken
         except IndexError:
-            calculator = self.spec.make()
+            with _directory_kept():
+                calculator = self.spec.make()
         start = perf_counter()
         try:
-            with working_directory(calculator):
+            with working_directory(calculator), _directory_kept():
                 energy = _single_point(calculator, atoms.copy())
         except MemoryError as error:
             traceback.clear_frames(error.__traceback__)  # what they hold is the memory that is needed from here on
@@ -283,6 +286,26 @@ def _evaluator_there(pickled: bytes) -> Evaluator:
 def _evaluate_there(pickled: bytes, atoms: Atoms) -> Evaluation:
     """Energy of a structure, in the process of an executor; raises `EnergyError`."""
     return _evaluator_there(pickled).attempt(atoms)
+
+
+@contextmanager
+def _directory_kept() -> Iterator[None]:
+    """Come back to the working directory of this process, which a calculator may change and leave changed."""
+    before = _directory()
+    try:
+        yield
+    finally:
+        if before is not None and _directory() != before:
+            with suppress(OSError):  # it may be gone by now
+                os.chdir(before)
+
+
+def _directory() -> str | None:
+    """Working directory; None if it was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def _differ_in_positions_alone(structures: Sequence[Atoms]) -> bool:

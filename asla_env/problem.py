@@ -13,7 +13,7 @@ from ase.data import atomic_numbers, covalent_radii
 from ase.geometry import find_mic
 from numpy.typing import ArrayLike, NDArray
 
-from asla_env.checks import check_finished, check_problem, check_types, indices_to_place
+from asla_env.checks import check_finished, check_parts, check_problem, indices_to_place, whole_numbers
 from asla_env.grid import MOST_PIXELS, Grid, Symmetry, checked_shape, is_number, minimum_image
 
 _EXACT = 1e-4  # Å; closer than this, two positions count as the same under a symmetry
@@ -22,6 +22,9 @@ _EXACT = 1e-4  # Å; closer than this, two positions count as the same under a s
 @dataclass(frozen=True)
 class Problem:
     """Atoms to place on a grid around a template, and the structure that is looked for.
+
+    Of `ase.Atoms` elements, positions, cell, periodicity and ``info`` are kept. What else atoms may have, such as tags
+    and constraints, those that are placed would not have, and energies would not compare.
 
     Parameters
     ----------
@@ -65,10 +68,10 @@ class Problem:
     surroundings: Atoms = field(default_factory=Atoms)
 
     def __post_init__(self) -> None:
-        check_types(self)
+        check_parts(self)
         for part in fields(self):  # atoms are mutable: keep copies of our own
             if isinstance(getattr(self, part.name), Atoms):
-                object.__setattr__(self, part.name, getattr(self, part.name).copy())
+                object.__setattr__(self, part.name, _bare(getattr(self, part.name)))
         check_problem(self)
         object.__setattr__(self, "to_place", {symbol: int(count) for symbol, count in self.to_place.items()})
         for name in ("success_window", "minimum_distance", "maximum_distance"):  # numbers that files can hold
@@ -115,6 +118,7 @@ class Problem:
             If an index is out of range or repeated, or the cell is not orthorhombic along its periodic axes.
         """
         check_finished(atoms)
+        atoms = _bare(atoms)
         taken = indices_to_place(place, len(atoms))
         symbols = [atoms.symbols[i] for i in sorted(taken)]
         return cls(
@@ -155,9 +159,17 @@ class Problem:
         return channels * self.grid.n_pixels + self.grid.pixels(self.template.positions.reshape(-1, 3))
 
     def sites(self, placed: Sequence[int]) -> NDArray[np.int64]:
-        """Action indices of placed atoms as an array; raises ValueError if one is not the index of an action."""
-        sites = np.asarray(placed, dtype=np.int64)
-        if np.any((sites < 0) | (sites >= self.n_actions)):
+        """Action indices of placed atoms as an array.
+
+        Raises
+        ------
+        TypeError
+            If one is no whole number.
+        ValueError
+            If one is not the index of an action.
+        """
+        sites = whole_numbers("placed", placed)
+        if np.count_nonzero(sites.view(np.uint64) >= self.n_actions):  # what is negative is large without its sign
             raise ValueError(f"`placed` is {sites.tolist()} but must hold action indices in [0, {self.n_actions})")
         return sites
 
@@ -202,7 +214,7 @@ class Problem:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If one is not the index of an action.
         """
         channels, pixels = np.divmod(self.sites(placed), self.grid.n_pixels)
@@ -223,7 +235,7 @@ class Problem:
         """
         found = [s for point in self.grid.point_symmetries for s in self._onto_template(point)]
         kept = [s for s in found if self._keeps_cell(s) and self._keeps_atoms(s, tolerance)]
-        return np.array([self.grid.permutation(symmetry) for symmetry in kept])
+        return self._permutations(kept)
 
     def canonical_key(self, placed: Sequence[int]) -> bytes:
         """Key of a structure that is equal for structures equal by an exact symmetry and differs between problems.
@@ -232,8 +244,13 @@ class Problem:
         ----------
         placed
             Action indices of all placed atoms, in any order.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one is not the index of an action.
         """
-        sites = np.asarray(placed, dtype=np.int64)
+        sites = self.sites(placed)
         if not self.template_is_on_grid:
             return self.fingerprint + min(map(bytes, self._images(sites)))
         images = self._images(np.concatenate([self.template_sites, sites]))
@@ -254,7 +271,7 @@ class Problem:
     def _exact_permutations(self) -> NDArray[np.int64]:
         """Pixel permutations under which the energy is exactly the same; translations of a template on pixels aside."""
         if self.template_is_on_grid:
-            return np.array([self.grid.permutation(s) for s in self.grid.point_symmetries if self._keeps_cell(s)])
+            return self._permutations([s for s in self.grid.point_symmetries if self._keeps_cell(s)])
         return self.symmetries()
 
     @cached_property
@@ -263,6 +280,11 @@ class Problem:
         drawn = self.grid.positions(self.template_sites % self.grid.n_pixels)
         off = self.grid.minimum_image(self.template.positions - drawn)
         return len(self.surroundings) == 0 and bool(np.all(np.abs(off) < _EXACT))
+
+    def _permutations(self, symmetries: Sequence[Symmetry]) -> NDArray[np.int64]:
+        """Pixel permutations of symmetries, each once: along an axis of one pixel a reflection moves none."""
+        permutations = [self.grid.permutation(symmetry) for symmetry in symmetries]
+        return np.array(list({permutation.tobytes(): permutation for permutation in permutations}.values()))
 
     def _lengths(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Lengths in Å, shape (...), of the shortest images of vectors (..., 3), rounded so that mirror images tie."""
@@ -314,6 +336,11 @@ class Problem:
         gaps = np.linalg.norm(self.grid.minimum_image(images[:, None] - atoms.positions), axis=-1)
         close = (gaps < tolerance) & (atoms.numbers[:, None] == atoms.numbers)
         return set(drawn) == set(self.template_sites) and bool(np.all(close.any(axis=1)))
+
+
+def _bare(atoms: Atoms) -> Atoms:
+    """A copy that has what is part of a problem and nothing else."""
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=atoms.info)
 
 
 def _text_of(atoms: Atoms) -> str:

@@ -1,5 +1,8 @@
 """The xTB methods of tblite."""
 
+from collections.abc import Callable, Mapping
+from math import inf
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -35,23 +38,34 @@ def xtb(
     accuracy
         Thresholds of convergence and of integrals are multiplied by this.
     electronic_temperature
-        In K; it is part of the energy.
+        In K, at least 0; it is part of the energy.
     max_iterations
         After so many iterations without convergence the energy is a failure.
     mixer_damping
         Of the charges.
     charge
-        Of the whole structure, in e; None: 0.
+        Of the whole structure, a whole number of e; None: 0.
     multiplicity
         Number of unpaired electrons and one; None: the lowest there can be.
     most_charge
-        In e: a structure one of whose atoms has more, beyond `charge`, of either sign, has no energy.
+        In e: a structure one of whose atoms has more, beyond `charge`, of either sign, has no energy; inf: any may.
 
     Raises
     ------
     ImportError
         If tblite is not installed.
+    ValueError
+        If a setting is impossible.
     """
+    settings = {
+        "accuracy": accuracy,
+        "electronic_temperature": electronic_temperature,
+        "max_iterations": max_iterations,
+        "mixer_damping": mixer_damping,
+        "charge": charge,
+        "multiplicity": multiplicity,
+    }
+    check_settings(settings | {"most_charge": most_charge})
     try:
         tblite = _tblite()
     except ImportError as error:
@@ -59,16 +73,48 @@ def xtb(
     calculator: Calculator = tblite(
         most_charge=most_charge + abs(charge or 0.0),
         method=method,
-        accuracy=accuracy,
-        electronic_temperature=electronic_temperature,
-        max_iterations=max_iterations,
-        mixer_damping=mixer_damping,
-        charge=charge,
-        multiplicity=multiplicity,
+        **settings,
         verbosity=0,
         cache_api=False,  # so that `reset` drops the wavefunction too, which would start the next structure
     )
     return calculator
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError if one of these settings of `xtb` is impossible; tblite would compute something with most."""
+    for name, value in settings.items():
+        is_possible, rule = _RULES[name]
+        if not is_possible(value):
+            raise ValueError(f"`{name}` is {value!r} but must be {rule}")
+
+
+def _is_real(value: Any) -> bool:
+    """Whether a value is a number and not nan."""
+    return isinstance(value, Real) and not isinstance(value, bool) and value == value
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_real(value) and 0 < value < inf
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, of whatever type."""
+    return _is_real(value) and abs(value) < inf and value % 1 == 0
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and _is_whole(value) and int(value) >= 1
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "accuracy": (_is_positive, "positive and finite"),
+    "electronic_temperature": (lambda value: _is_real(value) and 0 <= value < inf, "a finite number of K, at least 0"),
+    "max_iterations": (_is_count, "a whole number of at least 1"),
+    "mixer_damping": (_is_positive, "positive and finite"),
+    "charge": (lambda value: value is None or _is_whole(value), "a whole number of e, or None"),
+    "multiplicity": (lambda value: value is None or _is_count(value), "a whole number of at least 1, or None"),
+    "most_charge": (lambda value: _is_real(value) and value > 0, "positive"),
+}
 
 
 def _check_cell(atoms: Atoms | None) -> None:

@@ -9,6 +9,7 @@ from asla_agents.experiments.experiment import AGR, GRAIN_BOUNDARY, GRAPHENE, NA
 from asla_agents.study import Study
 
 WIDTHS_OVER_SPACING = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5)
+_OTHER_WIDTHS = [f"λ = {width:g}Δ" for width in WIDTHS_OVER_SPACING if width != 1.25]
 _BEST = gaussian(1.25)
 _CHANNELS = ((1.5, 0.0, 0), (1.0, 1.4, 0), (1.0, 1.4, 1), (1.0, 1.4, 2), (1.0, 1.4, 3))
 
@@ -58,7 +59,7 @@ _FIGURES = [
         ),
         restarts=50,
         paper_n50={"one-hot": 750, "λ = 1.25Δ": 500},
-        earlier=[("λ = 1.25Δ", "one-hot")],
+        earlier=[("λ = 1.25Δ", other) for other in ("one-hot", *_OTHER_WIDTHS)],
     ),
     Experiment(
         "fig4",

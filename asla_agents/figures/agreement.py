@@ -23,19 +23,18 @@ def verdicts(experiment: Experiment, study: Study, rows: Sequence[Row]) -> list[
         data = [curve_data(rows_of(study, arm, rows)) for arm in (first, second)]
         if all(episodes for _, episodes in data):
             p_value = log_rank(*data[0], *data[1])
-            if (first, second) in experiment.alike:
-                what, same = f"{first} like {second}", p_value >= SIGNIFICANT
-                text = "told apart" if not same else "not told apart, as in the paper"
-            else:
-                what, text = f"{first} before {second}", _order(data, p_value)
-            said.append(f"{what}: {text} (p = {p_value:.2g})")
+            is_alike = (first, second) in experiment.alike  # which no test can prove
+            what = f"{first} {'like' if is_alike else 'before'} {second}"
+            said.append(f"{what}: {_order(data, p_value, is_alike)} (p = {p_value:.2g})")
     return said
 
 
-def _order(data: Sequence[tuple[list[float], list[int]]], p_value: float) -> str:
-    """Whether the first of two arms is the earlier one."""
+def _order(data: Sequence[tuple[list[float], list[int]]], p_value: float, is_alike: bool) -> str:
+    """Whether two arms are told apart, and which is the earlier one if the paper says so."""
     if p_value >= SIGNIFICANT:
         return "not told apart"
+    if is_alike:
+        return "told apart, unlike in the paper"
     end = min(max(episodes) for _, episodes in data)
     first, second = (mean_episodes(*each, end) for each in data)
     return "as in the paper" if first < second else "the other way round"

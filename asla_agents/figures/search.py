@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from asla_agents.figures.style import COLOURS, GREY, at_print_size, new_figure
 from asla_agents.run_directory import RunDirectory, read_episodes
-from asla_env import IDS
-from asla_env.problems import PROBLEMS
+from asla_env.ids import make
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +41,7 @@ def learning_curve(directory: Path) -> Figure:
     episodes, energies = np.array([row["episode"] for row in rows]), _energies(rows)
     axes.plot(episodes, energies, "o", color=COLOURS[0], markersize=2, alpha=0.4, markeredgewidth=0, label="an episode")
     axes.step(episodes, np.fmin.accumulate(energies), where="post", color=COLOURS[1], label="lowest so far")
-    window = PROBLEMS[IDS[config.env_id]]().success_window
+    window = make(config.env_id).problem.success_window
     axes.axhline(window, color=GREY, linewidth=0.7, linestyle=":", label=f"success: below {window:g} eV")
     found = next((row["episode"] for row in rows if row["is_success"]), None)
     if found is not None:

@@ -5,12 +5,14 @@ import itertools
 import random
 import re
 from dataclasses import replace
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.calculators.lj import LennardJones
 from stable_baselines3.common.callbacks import ConvertCallback, EvalCallback, ProgressBarCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
@@ -962,11 +964,33 @@ def test_energies_of_two_calculators_are_not_mixed(tmp_path):
     for evaluator in others:
         for agent in (model, loaded(model, tmp_path / "model", AtomPlacementEnv("graphene-mini", evaluator))):
             agent.set_env(AtomPlacementEnv("graphene-mini", evaluator))
-            with pytest.raises(ValueError, match=r"`env` has the calculator gfn1-xtb.* but must have xwch, of whose"):
+            with pytest.raises(
+                ValueError, match=r"`env` has the calculator gfn1-xtb.* but must have xwch .*, of whose"
+            ):
                 agent.learn(1)
             agent.predict(agent.env.reset())  # to build is another matter
     model.set_env(AtomPlacementEnv("graphene-mini", "xwch"))
     assert model.learn(1).episodes == 4
+
+
+def test_nor_are_those_of_one_calculator_with_other_arguments(tmp_path):
+    problem = make_problem()
+    first, other = (
+        AtomPlacementEnv(problem, partial(LennardJones, sigma=sigma), reward="energy") for sigma in (1.0, 2.0)
+    )
+    model = loaded(make_model(first).learn(2), tmp_path / "model", other)
+    with pytest.raises(ValueError, match=r"`env` has the calculator LennardJones \(.* but must have LennardJones \("):
+        model.learn(1)
+
+
+@pytest.mark.parametrize("changes", [{"success_window": 1e-9}, {"reference": None}])
+def test_a_search_does_not_go_on_with_another_meaning_of_success(tmp_path, changes):
+    problem = make_problem(
+        reference=Atoms("C5", [(0.8 * i, 1.6, 0) for i in range(5)], cell=(5.6, 4.8, 10), pbc=(1, 0, 0))
+    )
+    model = make_model(make_env(problem)).learn(2)
+    with pytest.raises(CheckpointError, match=f"`env` has another {next(iter(changes))} than the problem"):
+        loaded(model, tmp_path / "model", make_env(replace(problem, **changes)))
 
 
 def test_a_calculator_that_failed_on_the_reference_is_not_held_to():

@@ -124,8 +124,11 @@ def test_two_configurations_do_not_share_their_settings():
             {"representation_kwargs": {"kernel_size": True}},
             r"`representation_kwargs\.kernel_size` is True but must",
         ),
-        ({"evaluator_settings": {"accuracy": {1, 2}}}, "`evaluator_settings` is .* must hold what JSON can hold"),
-        ({"evaluator_settings": {"accuracy": "x" * 900}, "episodes": 0}, "^`episodes` is 0 but"),
+        (
+            {"evaluator": "mine:make", "evaluator_settings": {"a": {1, 2}}},
+            "`evaluator_settings` is .* must hold what JSON can hold",
+        ),
+        ({"evaluator": "mine:make", "evaluator_settings": {"a": "x" * 900}, "episodes": 0}, "^`episodes` is 0 but"),
     ],
     ids=range(17),
 )

@@ -22,6 +22,7 @@ from asla_agents.study import Study
 from asla_agents.success import Interval
 from asla_agents.training import search
 from asla_agents.watch_study import study_table
+from asla_env import problems
 
 ROOT = Path(__file__).parents[2]
 PAPER = [f"fig{n}" for n in ("2a", "2b", "3", "4", "5", *(f"6{x}" for x in "abcde"), "7", *(f"8{x}" for x in "abcde"))]
@@ -127,6 +128,27 @@ def test_the_numbers_of_the_paper_are_vertical_lines_in_the_colours_of_their_arm
     curves = {line.get_label().split("\n")[0]: line.get_color() for line in lines if "n = " in line.get_label()}
     vertical = {line.get_xdata()[0]: line.get_color() for line in lines if len(set(line.get_xdata())) == 1}
     assert vertical[4400] == curves["one-hot"] != vertical[2200] == curves["AGR"]
+
+
+def test_the_kernels_of_figure_4_are_gaussians_that_end_at_their_biases():
+    above, below = figure("fig4", made_up_rows("fig4")).axes
+    kernels = [line for line in above.lines if len(line.get_xdata()) > 2]
+    for kernel, bias in zip(kernels, (-0.1, 0.0, 0.1), strict=True):
+        r, height = np.asarray(kernel.get_xdata()), np.asarray(kernel.get_ydata())
+        np.testing.assert_allclose(height[np.abs(r) > 5.5], bias, atol=1e-3)
+        np.testing.assert_allclose(height, np.exp(-(r**2) / (2 * 1.25**2)) + bias, atol=1e-6)
+    curves = [line.get_color() for line in below.lines if "n = " in line.get_label()]
+    assert [kernel.get_color() for kernel in kernels] == curves
+
+
+@pytest.mark.parametrize(("name", "problem"), [("fig7", problems.grain_boundary), ("fig12", problems.naphthalene)])
+def test_beside_the_curves_stands_the_structure_that_is_sought_each_atom_of_it_once_in_the_cell(name, problem):
+    _, beside = figure(name, made_up_rows(name)).axes
+    sought, (bonds_and_discs,) = problem(), beside.collections
+    discs = [path.vertices[:-1] for path in bonds_and_discs.get_paths() if len(path.vertices) > 30]
+    low = np.array(sought.grid.origin[:2]) - np.array(sought.grid.spacing[:2]) / 2
+    cells = np.floor(np.round((np.mean(discs, axis=1) - low) / sought.grid.cell[:2], 6))[:, sought.grid.periodic]
+    assert np.count_nonzero((cells == 0).all(axis=1)) == len(sought.reference)
 
 
 def test_rows_of_another_calculator_are_drawn_on_demand():
@@ -287,11 +309,11 @@ def test_a_comparison_of_the_paper_is_judged_by_the_log_rank_test(found, verdict
 def test_arms_that_the_paper_finds_alike_may_be_told_apart():
     experiment = EXPERIMENTS["fig6b"]
     said = verdicts(experiment, experiment.study, made_up_rows("fig6b"))
-    assert said[0] == "β₁ = 0.01 like β₁ = 0: not told apart, as in the paper (p = 1)"
+    assert said[0] == "β₁ = 0.01 like β₁ = 0: not told apart (p = 1)"
     late = [row | {"found_at": 900, "episodes": 1000} for row in made_up_rows("fig6b") if row["arm"] == "β₁ = 0.01"]
     early = [row | {"found_at": 5} for row in made_up_rows("fig6b") if row["arm"] == "β₁ = 0"]
     (said,) = verdicts(experiment, experiment.study, early + late)
-    assert said.startswith("β₁ = 0.01 like β₁ = 0: told apart (p = 0.0")
+    assert said.startswith("β₁ = 0.01 like β₁ = 0: told apart, unlike in the paper (p = 0.0")
 
 
 def test_comparisons_need_rows_of_both_arms():

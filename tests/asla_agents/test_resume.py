@@ -24,6 +24,14 @@ from asla_env.xwch import XWCH
 SETTINGS = {"env_id": "ASLA-GrapheneMini-v0", "evaluator": "xwch", "batch_size": 2, "gradient_steps": 1}
 SETTINGS |= {"warmup_episodes": 4, "seed": 3}
 
+SHIFTED = """
+from asla_env.xwch import XWCH
+
+class Shifted(XWCH):
+    def get_potential_energy(self, *args, **kwargs):
+        return super().get_potential_energy(*args, **kwargs) + 100.0
+"""
+
 
 @pytest.fixture(autouse=True)
 def _without_pictures(monkeypatch):
@@ -250,6 +258,16 @@ def test_a_search_goes_on_whatever_became_of_its_times(whole, tmp_path, times):
     (path / "times.jsonl").write_bytes(times)
     assert resume(path, episodes=11, progress_bar=False).episodes == 11
     assert len(read_record(path).seconds) <= 2
+
+
+def test_a_search_does_not_go_on_with_another_calculator(written_module, tmp_path):
+    module = written_module("calculator_that_changes", SHIFTED)
+    searched(tmp_path / "run", 2, evaluator="calculator_that_changes:Shifted")
+    before = {entry.name: entry.read_bytes() for entry in (tmp_path / "run").glob("*.json*")}
+    Path(module.__file__).write_text(SHIFTED.replace("100.0", "200.0"))
+    with pytest.raises(ValueError, match=r"`env` has the calculator calculator_that_changes:Shifted \(.*must have"):
+        resume(tmp_path / "run", episodes=3, progress_bar=False)
+    assert {entry.name: entry.read_bytes() for entry in (tmp_path / "run").glob("*.json*")} == before
 
 
 def test_a_search_with_damaged_lines_is_left_as_it_is(whole, tmp_path):

@@ -26,6 +26,7 @@ from asla_agents.restarts import censor, run_study
 from asla_agents.row_file import appended
 from asla_agents.study import Study, curve_data, missing_restarts, read_study_rows, rows_of
 from asla_agents.watch_study import study_table
+from asla_env.calculator_spec import CalculatorSpec
 
 SETTINGS = {
     "env_id": "ASLA-GrapheneMini-v0",
@@ -236,6 +237,20 @@ def test_unfinished_searches_have_rows_as_far_as_they_came_until_there_are_longe
     assert censor(STUDY, path) == []
     list(run_study(STUDY, path, restarts=3))
     assert rows_of(STUDY, "wide", read_rows(path)) == [row for row in whole if row["arm"] == "wide"]
+
+
+def test_an_unfinished_search_does_not_go_on_with_another_calculator(tmp_path, monkeypatch):
+    monkeypatch.setattr(unfinished, "_SHARE", np.inf)
+    study, path = Study(settings=SETTINGS, arms={"one": {}}), tmp_path / "rows.jsonl"
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(run_study(study, path, restarts=1, on_episodes=stop))
+    monkeypatch.setattr(CalculatorSpec, "description", "another one")
+    with pytest.raises(CheckpointError, match=r"`evaluator` is another one but must be xwch \(.*that goes on"):
+        list(run_study(study, path, restarts=1))
 
 
 def test_arms_of_equal_settings_have_one_row_of_an_unfinished_search(tmp_path, monkeypatch):

@@ -280,3 +280,34 @@ def test_images_of_a_cell_that_repeats_along_an_open_axis_count() -> None:
     assert legal_pixels(Problem("row", grid, atoms, {"C": 1}, maximum_distance=1.3)) == [3]
     atoms.pbc = (True, False, False)
     assert legal_pixels(Problem("row", grid, atoms, {"C": 1}, maximum_distance=1.3)) == [3, 7]
+
+
+def test_an_atom_around_the_image_takes_the_pixel_that_it_is_on() -> None:
+    cell, grid = (20, 9, 9), Grid((40, 1), (20.0, 9.0), (False, False))
+    around = Atoms("CH", [(1.5, 0, 0), (2.02, 0, 0)], cell=cell)
+    for limit in (None, 1e-9):
+        limits = {"minimum_distance": limit, "maximum_distance": None}
+        made = Problem("row", grid, Atoms("C", [(0, 0, 0)], cell=cell), {"C": 1}, surroundings=around, **limits)
+        assert legal_pixels(made) == [i for i in range(40) if i not in (0, 3)]
+
+
+def test_an_image_along_an_open_axis_takes_the_pixel_that_it_is_on() -> None:
+    grid = Grid((11, 1), (5.5, 9.0), (False, False))  # the last pixel is one cell from the first
+    atoms = Atoms("C", [(0, 0, 0)], cell=(5, 9, 9), pbc=(True, False, False))
+    assert legal_pixels(Problem("row", grid, atoms, {"C": 1}, **NO_LIMITS)) == list(range(1, 10))
+    empty = Problem("row", grid, atoms[:0], {"C": 2}, **NO_LIMITS)
+    assert legal_pixels(empty) == list(range(11))
+    assert legal_pixels(empty, [10]) == list(range(1, 10))
+
+
+@pytest.mark.parametrize("wrong", [1.7, 1.0, "1", True, None, [1, 2]], ids=repr)
+def test_an_index_that_is_no_whole_number_is_refused(wrong) -> None:
+    for name, call in (
+        ("species", lambda: encode(wrong, 0, row())),
+        ("pixel", lambda: encode(0, wrong, row())),
+        ("action", lambda: decode(wrong, row())),
+        ("action", lambda: action_mask([wrong], row())),
+        ("action", lambda: legal_order([wrong], row())),
+    ):
+        with pytest.raises(TypeError, match=rf"`{name}` is .* but must be a whole number"):
+            call()

@@ -1,7 +1,7 @@
 import json
 import subprocess
 import sys
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from asla_env.calculator_spec import CalculatorSpec
 from asla_env.calculators import DEFAULT, names
 from asla_env.evaluator import Evaluator
 from asla_env.problems import PROBLEMS
+from asla_env.xtb import xtb as make_xtb
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 
@@ -129,6 +130,41 @@ def test_the_charge_of_the_whole_may_lie_on_one_atom() -> None:
         "beyond `most_charge`, 0.1 e"
         in Evaluator("gfn1-xtb", settings={"most_charge": 0.1}).evaluate(molecule("LiF")).error
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("charge", 0.3, "a whole number of e, or None"),
+        ("charge", "1", "a whole number of e, or None"),
+        ("charge", nan, "a whole number of e, or None"),
+        ("charge", inf, "a whole number of e, or None"),
+        ("electronic_temperature", -5, "a finite number of K, at least 0"),
+        ("electronic_temperature", inf, "a finite number of K, at least 0"),
+        ("electronic_temperature", None, "a finite number of K, at least 0"),
+        ("accuracy", 0, "positive and finite"),
+        ("accuracy", nan, "positive and finite"),
+        ("mixer_damping", -0.4, "positive and finite"),
+        ("max_iterations", 2.5, "a whole number of at least 1"),
+        ("multiplicity", -1, "a whole number of at least 1, or None"),
+        ("most_charge", nan, "positive"),
+        ("most_charge", 0, "positive"),
+        ("most_charge", True, "positive"),
+    ],
+)
+@pytest.mark.parametrize("method", ["gfn1-xtb", "gfn2-xtb"])
+def test_an_impossible_setting_of_xtb_is_refused_at_once(method: str, name: str, value: Any, rule: str) -> None:
+    message = f"`{name}` is {value!r} but must be {rule}$"
+    with pytest.raises(ValueError, match=message):
+        CalculatorSpec(method, {name: value})
+    with pytest.raises(ValueError, match=message):
+        make_xtb("GFN1-xTB", **{name: value})
+
+
+def test_a_whole_charge_may_be_of_any_type() -> None:
+    expected = energy(molecule("H2O"), CalculatorSpec("gfn1-xtb", {"charge": 1}).make())
+    for charge in (1.0, np.int64(1), np.float32(1)):
+        assert energy(molecule("H2O"), CalculatorSpec("gfn1-xtb", {"charge": charge}).make()) == expected
 
 
 # Names.

@@ -1,5 +1,6 @@
 import copy
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import warnings
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asla_env import evaluator as evaluator_module
+from asla_env.energy_database import EnergyDatabase
 from asla_env.evaluator import Evaluation, Evaluator
 
 WATER = molecule("H2O")
@@ -147,6 +150,25 @@ def test_the_energy_is_that_of_the_calculator_without_constraints() -> None:
     assert Evaluator(EMT).evaluate(atoms) == Evaluation(expected, None)
 
 
+class Nameless:
+    """A constraint of one's own, which says nothing of itself."""
+
+    def adjust_positions(self, atoms: Atoms, new: np.ndarray) -> None:
+        """Leave them."""
+
+    def adjust_forces(self, atoms: Atoms, forces: np.ndarray) -> None:
+        """Leave them."""
+
+
+def test_a_constraint_that_no_file_can_hold_does_not_keep_an_energy_from_the_database(tmp_path: Path) -> None:
+    atoms = molecule("H2O")
+    atoms.set_constraint(Nameless())
+    with EnergyDatabase(tmp_path / "energies.db", "emt") as database:
+        energy = Evaluator(EMT, database=database).evaluate(atoms, b"water").energy
+        assert database.get(b"water") == energy
+    assert len(atoms.constraints) == 1
+
+
 def test_the_structure_is_not_changed() -> None:
     class Vandal(EMT):
         def get_potential_energy(self, atoms: Atoms) -> float:
@@ -233,6 +255,52 @@ def test_a_calculator_that_cannot_be_made_is_an_error() -> None:
 def test_an_unknown_calculator_is_an_error_at_once() -> None:
     with pytest.raises(ValueError, match="'pm7'"):
         Evaluator("pm7")
+
+
+# The working directory.
+
+
+class Wandering:
+    """Makes calculators that go to another directory, and may remove the one before."""
+
+    def __init__(self, goes_to: Path, removes: Path | None = None) -> None:
+        self.goes_to, self.removes = goes_to, removes
+
+    def __call__(self) -> Calculator:
+        os.chdir(self.goes_to)
+        return Scripted([self.wander, self.wander, RuntimeError("lost")])
+
+    def wander(self, _: Atoms) -> float:
+        os.chdir(self.goes_to)
+        if self.removes is not None:
+            self.removes.rmdir()
+        return 1.0
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Two directories, the first of them that of this process until the test has ended."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    return here, there
+
+
+def test_a_calculator_that_changes_the_working_directory_leaves_it_to_others_as_it_was(places) -> None:
+    here, there = places
+    used = Evaluator(Wandering(there))
+    for error in (None, None, "RuntimeError: lost"):
+        assert used.evaluate(WATER).error == error
+        assert Path.cwd() == here
+
+
+def test_a_working_directory_that_is_gone_is_no_failure_of_an_energy(places) -> None:
+    here, there = places
+    assert Evaluator(Wandering(there, removes=here)).evaluate(WATER) == Evaluation(1.0, None)
+    assert Path.cwd() == there
+    there.rmdir()
+    assert Evaluator(EMT).evaluate(WATER).error is None
 
 
 # The cache.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import fcc111
+from ase.constraints import FixAtoms
 from ase.data import covalent_radii
 from ase.geometry import get_distances
 from hypothesis import given, settings
@@ -457,8 +458,11 @@ def test_a_part_of_the_wrong_kind_is_refused(changes, error, message):
 def test_charges_and_moments_of_single_atoms_are_refused(set_values, what):
     atoms = carbon((0, 0, 0), (1.5, 0, 0))
     getattr(atoms, f"set_initial_{set_values}")([0.0, 1.0])
-    with pytest.raises(ValueError, match=rf"`atoms` has the initial {what} \[0.0, 1.0\] but must have none"):
+    remedy = rf"remove them by `atoms\.set_initial_{set_values}\(None\)`"
+    with pytest.raises(ValueError, match=rf"`atoms` has the initial {what} \[0.0, 1.0\] but must have none: {remedy}"):
         Problem.from_atoms(atoms, [1])
+    getattr(atoms, f"set_initial_{set_values}")(None)
+    assert Problem.from_atoms(atoms, [1]).n_to_place == 1
 
 
 @pytest.mark.parametrize(
@@ -580,3 +584,128 @@ def test_what_a_calculator_may_read_in_info_is_told_apart():
 def test_numbers_of_numpy_become_such_as_files_can_hold():
     made = problem(to_place={"C": np.int64(2)}, minimum_distance=np.float32(0.5), success_window=np.float64(1))
     assert json.dumps([made.to_place, made.minimum_distance, made.success_window]) == '[{"C": 2}, 0.5, 1.0]'
+
+
+# What is no part of a problem
+
+
+@pytest.mark.parametrize("part", ["template", "reference", "surroundings", "atoms"])
+def test_of_atoms_only_what_those_that_are_placed_have_too_is_kept(part):
+    around = carbon((0, 0, 2))
+    atoms = carbon((0, 0, 0), (1.5, 0, 0), (0, 1.5, 0))
+    parts = {"template": atoms[:1], "reference": atoms + around, "surroundings": around, "atoms": atoms}
+    plain = Problem.from_atoms(atoms, [1, 2]) if part == "atoms" else problem(**{part: parts[part]} | finished(parts))
+    decorated = parts[part]
+    decorated.set_tags(range(1, len(decorated) + 1))
+    decorated.set_velocities(np.ones((len(decorated), 3)))
+    decorated.set_masses(np.arange(1.0, len(decorated) + 1))
+    decorated.set_array("labels", np.ones(len(decorated)))
+    decorated.set_celldisp([1, 1, 1])
+    decorated.set_constraint([FixAtoms([0]), Nameless()])
+    made = Problem.from_atoms(atoms, [1, 2]) if part == "atoms" else problem(**{part: decorated} | finished(parts))
+    for kept in (made.template, made.reference, made.surroundings, made.structure([5, 9])):
+        assert set(kept.arrays) == {"numbers", "positions"}
+        assert not kept.constraints
+        assert not kept.get_celldisp().any()
+    assert made == plain
+    assert made.canonical_key([5, 9]) == plain.canonical_key([5, 9])
+    assert made.reference_key == plain.reference_key
+    assert decorated.has("tags")
+    assert len(decorated.constraints) == 2
+
+
+def finished(parts):
+    """Reference and surroundings of a problem whose parts these are."""
+    return {"reference": parts["reference"], "surroundings": parts["surroundings"]}
+
+
+class Nameless:
+    """A constraint that says nothing of itself."""
+
+
+# What is no structure
+
+
+@pytest.mark.parametrize(
+    "placed",
+    [
+        *([1.7], [5, 1.7], ["1"], [5, "1"], [True], [5, True], [np.True_, 5], [None], [10**400]),
+        *([[1, 2]], [[1, 2], [3]], np.array([1.0]), np.array([True]), np.zeros((0, 2))),
+        *(5, None, {1, 2}, "12"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_sequence_of_whole_numbers_is_refused(placed):
+    for method in (problem().sites, problem().structure, problem().canonical_key):
+        with pytest.raises(TypeError, match=r"(?s)`placed` is .* but must be a sequence of whole numbers"):
+            method(placed)
+
+
+@pytest.mark.parametrize("placed", [[-1, 2], [48, 2], [2**63], [-(2**63)], np.array([-1]), (2, 10**15)], ids=repr)
+def test_what_is_no_action_has_no_key(placed):
+    with pytest.raises(ValueError, match=r"`placed` is .* but must hold action indices in \[0, 48\)"):
+        problem().canonical_key(placed)
+
+
+@pytest.mark.parametrize("placed", [[], (), np.array([]), [5], (np.int64(5), 7), np.array([5, 7], np.int32), range(3)])
+def test_actions_may_come_in_any_sequence(placed):
+    sites = problem().sites(placed)
+    assert sites.dtype == np.int64
+    assert sites.tolist() == list(placed)
+
+
+# What is in one place
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        [(4, 0, 0), (0, 3, 0), (4, 3, 0)],
+        [(4, 0, 0), (8, 0, 0), (0, 0, 5)],
+        [(4, 0, 0), (0, 3, 1), (0, 6, 2)],
+    ],
+)
+@pytest.mark.parametrize("pbc", [True, (True, True, False), (True, False, False)])
+def test_cell_vectors_on_a_line_or_in_a_plane_are_refused(cell, pbc):
+    with pytest.raises(ValueError, match=r"`atoms` has the cell .* but its vectors must be linearly independent"):
+        Problem.from_atoms(carbon((0, 0, 0), (1.4, 0, 0), cell=cell, pbc=pbc), [1])
+
+
+def test_surroundings_may_not_repeat_the_template():
+    for position in [(0, 0, 0), (4, 3, 0), (0, 0, 5e-4)]:
+        around = Atoms("CH", [(0, 0, 2), position])
+        with pytest.raises(
+            ValueError, match=r"`surroundings` has H at \[.*\] Å, where `template` has an atom, but must"
+        ):
+            problem(surroundings=around)
+    assert len(problem(surroundings=Atoms("H", [(0, 0, 2e-3)])).surroundings) == 1
+
+
+def test_an_atom_to_place_on_one_of_the_template_gives_a_warning():
+    for positions in ([(0, 0, 0), (0, 0, 0), (1.4, 0, 0)], [(0, 0, 0), (0.3, 0, 0), (1.4, 0, 0)]):
+        with pytest.warns(UserWarning, match="`minimum_distance` is 0.7 but `reference` has an atom to place"):
+            Problem.from_atoms(Atoms("C3", positions), [1])
+
+
+# Axes of one pixel
+
+
+@pytest.mark.parametrize("template", [(0, 1.0, 0), (0.1, 1.0, 0)], ids=["on a pixel", "off"])
+@pytest.mark.parametrize("periodic", [False, True])
+def test_symmetries_of_a_row_of_pixels_are_named_once(template, periodic):
+    row = Grid((8, 1), (4.0, 3.0), (True, periodic), origin=(0, 1.0, 0))
+    made = problem(grid=row, template=carbon(template, pbc=(True, periodic, False)))
+    found = made.symmetries(tolerance=0.5)
+    assert len(found) == 2
+    assert len({permutation.tobytes() for permutation in found}) == 2
+    np.testing.assert_array_equal(found[0], np.arange(8))
+    assert made.canonical_key([1, 3]) == made.canonical_key([3, 1])
+
+
+def test_a_reflection_along_an_axis_of_one_pixel_counts_with_another_that_moves_pixels():
+    """Of a half turn, which alone keeps the surroundings, one axis is seen."""
+    row = Grid((8, 1), (4.0, 3.0), (True, False), origin=(0, 1.0, 0))
+    around = Atoms("H2", [(0.5, 1.5, 0), (-0.5, 0.5, 0)])
+    made = problem(grid=row, template=carbon((0, 1.0, 0), pbc=(True, False, False)), surroundings=around)
+    assert len(made.symmetries()) == 2
+    assert made.canonical_key([1, 2]) == made.canonical_key([7, 6])

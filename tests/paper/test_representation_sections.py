@@ -204,18 +204,23 @@ def test_without_bias_nothing_is_drawn_far_from_atoms():
 @pytest.mark.parametrize("bias", [-0.1, 0.0, 0.1])
 def test_only_with_a_bias_do_the_kernels_of_the_network_act_far_from_atoms(bias):
     """'the kernels in the ASLA network can thus operate on these regions'; 'With a bias of zero ... only ... close'."""
-    far = np.ix_([0, 1], [0, 1])  # 18 pixels and more from the atom along both axes
-    image, values = atoms_at((20, 18)), []
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        first_layer = nn.Conv2d(1, 10, 15, padding=7, padding_mode="circular", bias=False)
-        drawn = draw(Gaussian, bias=bias, width_over_spacing=1.0, kernel_size=9).image(image)
-        torch.manual_seed(seed)
-        nn.init.normal_(first_layer.weight)
-        values.append(first_layer(drawn).detach()[0, 0].numpy()[far])
-    assert np.allclose(values[0], values[1], atol=1e-5) is (bias == 0)
-    if bias == 0:
-        np.testing.assert_allclose(values[0], 0, atol=1e-5)
+    drawn = draw(Gaussian, bias=bias, width_over_spacing=1.0, kernel_size=9).image(atoms_at((20, 18)))
+    first_layer = QMapNetwork(GRAPHENE).hidden[0](drawn.permute(2, 3, 1, 0)).detach()  # [x, y, kernel, batch]
+    assert first_layer.shape == (41, 36, 10, 1)
+    largest = first_layer[:2, :2].abs().amax((0, 1, 3))  # 18 pixels and more from the atom along both axes
+    assert torch.all(largest < 1e-5 if bias == 0 else largest > 1e-4)
+
+
+@pytest.mark.parametrize("bias", [-0.1, 0.0, 0.1])
+def test_only_with_a_bias_do_q_values_far_from_atoms_depend_on_the_kernels(bias):
+    """'the kernels in the ASLA network can thus operate on these regions', in all four layers."""
+    drawn = draw(Gaussian, bias=bias, width_over_spacing=1.0, kernel_size=9).image(atoms_at((20, 18)))
+    network = QMapNetwork(GRAPHENE, kernel_size=5)  # four of which reach eight pixels
+    far = network(drawn)[0, 0, :2, :2]
+    kernels = [parameter for name, parameter in network.named_parameters() if name.endswith("weight")]
+    largest = torch.stack([gradient.abs().max() for gradient in torch.autograd.grad(far.square().sum(), kernels)])
+    assert len(largest) == 4
+    assert torch.all(largest < 1e-5 if bias == 0 else largest > 1e-4)
 
 
 # V. Automated Gaussian representation
@@ -417,14 +422,20 @@ def test_the_power_is_a_double_sum_over_neighbours_without_computing_one(m):
     assert power_at((20, 18), atoms, m) == pytest.approx(expected, abs=1e-10)
 
 
-def test_the_power_is_constructed_for_every_pixel_in_one_go():
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_the_power_is_constructed_for_every_pixel_in_one_go(m):
     """'The use of convolutions assures that the information is constructed for every pixel in the image in one go'."""
-    angular = draw(Angular, channels=[(1.0, 1.0, 1)]).double()
+    angular = draw(Angular, channels=[(1.0, 1.0, m)]).double()
     angular.norm = nn.Identity()
-    image = angular.image(atoms_at(*LINE))[0, 0]
-    for pixel in [(20, 18), (15, 18), (10, 18), (18, 20)]:
-        assert image[pixel].item() == pytest.approx(power_at(pixel, LINE, 1))
-    assert image.shape == (41, 36)
+    atoms = [(0, 1), (4, 34), (20, 18), (25, 18), (24, 22)]
+    periodic_images = [np.add(atom, shift) for atom, shift in product(atoms, product((-41, 0, 41), (-36, 0, 36)))]
+    expected = np.zeros((41, 36))
+    for pixel in np.ndindex(expected.shape):
+        dx, dy = SPACING * (np.array(periodic_images) - pixel).T
+        r, theta = np.hypot(dx, dy), np.arctan2(dy, dx)
+        neighbours = (r > 0) * np.exp(-((r - 1.0) ** 2) / (2 * SPACING**2)) * np.exp(1j * m * theta)
+        expected[pixel] = np.abs(neighbours.sum()) ** 2
+    np.testing.assert_allclose(angular.image(atoms_at(*atoms))[0, 0], expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("m", [0, 1, 2, 3])

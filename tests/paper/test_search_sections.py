@@ -10,6 +10,7 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from asla_agents import ASLA
 from asla_agents.exploration import Exploration, choose
+from asla_agents.explorer import Explorer
 from asla_agents.q_map import placement_loss
 from asla_agents.replay import BuildReplay, ReplaySettings
 from asla_agents.symmetry import augmentations
@@ -113,11 +114,56 @@ def test_the_loss_is_the_mean_squared_error_between_q_values_and_targets():
 
 
 def test_the_training_phase_follows_each_episode():
-    """'involves experience replay, symmetrization augmentation, and back-propagation'."""
+    """'This is what is done during the training phase' of Fig. 1(a), after 'the evaluation phase'."""
     model = searched(6, gradient_steps=3)
     assert model._n_updates == 3 * 5  # after the second build of the warm-up and each one since
     assert len(model.builds) == 6
-    assert len(augmentations(model.problem)) == 4
+
+
+def test_training_samples_all_builds_so_far_in_all_symmetric_orientations(monkeypatch):
+    """'experience replay, symmetrization augmentation'."""
+    sample, batches = Explorer.sample, []
+    monkeypatch.setattr(Explorer, "sample", lambda *args: batches.append(sample(*args)) or batches[-1])
+    replay = ReplaySettings(shuffled_share=0.0, spillover=0.0)  # nothing else changes a build
+    model = searched(3, gradient_steps=20, replay=replay)
+    sampled = set()
+    for batch in batches:
+        for image, actions, weights in zip(batch.images, batch.actions, batch.weights, strict=True):
+            sampled.add(frozenset([*np.flatnonzero(image), *actions[weights > 0]]))
+    symmetries = augmentations(model.problem)
+    atoms = [[*model.problem.template_sites, *placed] for placed, _ in model.builds]
+    oriented = [{frozenset(symmetry[build]) for symmetry in symmetries} for build in atoms]
+    assert len(symmetries) == 4
+    assert max(map(len, oriented)) == 4
+    assert sampled == set.union(*oriented)
+
+
+def test_training_changes_all_weights_and_brings_q_values_nearer_to_their_targets():
+    """'back-propagation'; 'the loss function (the mean-squared error ...) is minimized'."""
+    model = searched(2, gradient_steps=0)
+    batch = [torch.as_tensor(part) for part in model.explorer.sample(100)]
+    losses, weights = [], []
+    for gradient_steps in (0, 50):
+        model.train(gradient_steps)
+        with torch.no_grad():
+            losses.append(placement_loss(model.policy.q_at(batch[0], batch[1]), *batch[2:]).item())
+        weights.append([parameter.detach().clone() for parameter in model.policy.parameters()])
+    assert losses[1] < 0.8 * losses[0]
+    assert all((after != before).any() for before, after in zip(*weights, strict=True))
+
+
+def test_the_l1_term_is_part_of_the_loss_that_is_trained_on():
+    """Section V: 'adding L_1 regularization to the loss function', Eq. (3)."""
+    losses, gradients = [], []
+    for beta_1 in (0.0, 0.5):
+        kwargs = {"beta_1": beta_1, "kernel_size": 5}
+        model = searched(2, gradient_steps=0, max_grad_norm=1e9, representation="agr", representation_kwargs=kwargs)
+        coefficients = model.policy.features_extractor.coefficient_values
+        model.train(1)
+        losses.append(model.logger.name_to_value["train/loss"])
+        gradients.append(model.policy.features_extractor.coefficients.grad)
+    assert losses[1] - losses[0] == pytest.approx(0.5 * np.abs(coefficients).sum(), abs=1e-4)
+    np.testing.assert_allclose(gradients[1] - gradients[0], 0.5 * np.sign(coefficients), atol=1e-4)
 
 
 # Sections III-VIII: the problems
