@@ -14,15 +14,18 @@ from ase import Atoms
 from ase.io import read
 from PIL import Image
 
-import asla_env
 from asla_agents import ASLA, training
 from asla_agents.callbacks import read_rows
 from asla_agents.checkpoint import read_checkpoint
 from asla_agents.config import RunConfig
 from asla_agents.exploration import Exploration
+from asla_agents.figures import learning_curve
+from asla_agents.record import load_agent, read_record
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import REPRESENTATIONS
-from asla_agents.training import SearchResult, make_env, make_model, read_episodes, search
+from asla_agents.restarts import run_study
+from asla_agents.study import Study
+from asla_agents.training import SearchResult, make_env, make_model, read_episodes, resume, search
 from asla_env import IDS, Grid, Problem, calculators
 from asla_env.action import action_mask
 from asla_env.problems import PROBLEMS
@@ -40,6 +43,17 @@ FILES = [
     "episodes.jsonl",
     "times.jsonl",
 ]
+TRIMER = """
+import gymnasium as gym
+from ase import Atoms
+from asla_env import AtomPlacementEnv, Problem
+
+def trimer(**settings):
+    atoms = Atoms("CuAgCu", [(0, 0, 0), (2.4, 0, 0), (1.2, 2.1, 0)])
+    return AtomPlacementEnv(Problem.from_atoms(atoms, place=[1, 2], spacing=0.4, margin=2), **settings)
+
+gym.register("Trimer-v0", entry_point=trimer)
+"""
 EXPLORATION = Exploration(epsilon=0.1, top_probability=0.1, top_fraction=0.1)
 SETTINGS = {
     "env_id": "ASLA-Tiny-v0",
@@ -94,7 +108,6 @@ def _registered(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SB3_LOGDIR", str(tmp_path_factory.mktemp("logs")))
         patch.setitem(PROBLEMS, "tiny", tiny)
-        patch.setitem(asla_env.IDS, "ASLA-Tiny-v0", "tiny")
         entry = replace(calculators._CALCULATORS["xwch"], factory=Potential, species=None)
         patch.setitem(calculators._CALCULATORS, "potential", entry)
         gym.register("ASLA-Tiny-v0", "asla_env.env:AtomPlacementEnv", kwargs={"problem": "tiny"})
@@ -428,6 +441,19 @@ def test_every_problem_goes_with_every_representation(env_id, representation):
     model = make_model(config, gym.make(env_id).unwrapped)
     observation, _ = gym.make(env_id).reset()
     assert model.q_values(observation[None]).shape == (1, model.problem.n_actions)
+
+
+def test_a_problem_of_one_s_own_is_searched_gone_on_with_looked_at_and_studied(written_module, tmp_path):
+    written_module("module_of_a_trimer", TRIMER)
+    settings = {"env_id": "module_of_a_trimer:Trimer-v0", "evaluator": "ase.calculators.emt:EMT", "episodes": 3}
+    search(RunConfig(**settings), tmp_path / "run", progress_bar=False)
+    assert resume(tmp_path / "run", episodes=4, progress_bar=False).episodes == 4
+    record = read_record(tmp_path / "run")
+    assert record.problem.species == ("Cu", "Ag")
+    assert load_agent(record).problem == record.problem
+    learning_curve(tmp_path / "run")
+    (row,) = run_study(Study(settings=settings, arms={"one": {}}), tmp_path / "rows.jsonl", restarts=1)
+    assert (row["episodes"], row["exact_at"]) == (3, None)
 
 
 def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
