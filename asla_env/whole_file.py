@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -25,9 +25,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If it cannot be written; what was there before is still there then, and nothing else.
+        If it cannot be written, by the name that was given; what was there before is still there then, and nothing
+        else.
     """
-    path = path.resolve()
+    asked, path = path, path.resolve()
     if path.exists() and not path.is_file():
         yield path
         return
@@ -36,8 +37,11 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield partial
         _sync(partial, os.O_RDWR)
         partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # there is none, or no directory for it
+            partial.unlink()
+        if isinstance(error, OSError) and str(error.filename) == str(partial):
+            error.filename = str(asked)
         raise
     if os.name == "posix":  # so that the new name of a file outlives a power failure, where the system can
         _sync(path.parent, os.O_RDONLY)

@@ -58,6 +58,14 @@ def test_file_and_name_outlive_a_power_failure(path, monkeypatch):
     assert synced == ["picture.partial.png", path.parent.name]
 
 
+@pytest.mark.parametrize("parent", ["missing", "picture.png"])
+def test_a_file_that_cannot_be_written_is_named_as_it_was_given(path, monkeypatch, parent):
+    monkeypatch.chdir(path.parent)
+    with pytest.raises(OSError, match=f"'{parent}/new.png'"):
+        write(Path(parent) / "new.png", "new")
+    assert path.read_text() == "old"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 def test_of_a_link_the_file_is_replaced_that_it_points_to(path, tmp_path):
     link = tmp_path / "link.png"
