@@ -70,7 +70,14 @@ def main() -> None:
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
     sys.path.append(str(Path.cwd()))  # for a calculator in a file of one's own
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers of clusters send it: an end like Ctrl-C
-    app()
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough; Python is not to try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _print_version(wanted: bool) -> None:

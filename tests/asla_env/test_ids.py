@@ -24,7 +24,7 @@ gym.register("Pole-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv"
 
 @pytest.mark.parametrize("env_id", list(IDS))
 def test_our_ids_make_our_problems(env_id):
-    assert make(env_id, evaluator="xwch").problem == PROBLEMS[IDS[env_id]]()
+    assert make(env_id).problem == PROBLEMS[IDS[env_id]]()
 
 
 def test_an_id_of_another_module_is_made_with_its_import(written_module):
@@ -44,7 +44,7 @@ def test_an_environment_of_the_same_process_needs_no_module():
     problem = Problem.from_atoms(Atoms("Cu2", [(0, 0, 0), (2.4, 0, 0)]), place=[1], spacing=0.4, margin=2)
     gym.register("PairHere-v0", entry_point=AtomPlacementEnv, kwargs={"problem": problem})
     check_id("PairHere-v0")
-    assert make("PairHere-v0", evaluator="ase.calculators.emt:EMT").problem is problem
+    assert make("PairHere-v0", evaluator="ase.calculators.emt:EMT").problem == problem
 
 
 @pytest.mark.parametrize(
