@@ -8,7 +8,8 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from asla_agents.checkpoint import CheckpointError, State
+from asla_agents.checkpoint import State
+from asla_agents.checks import check_calculator
 from asla_agents.config import RunConfig
 from asla_agents.explorer import BestBuild, Explorer
 from asla_agents.imagination import Imagination
@@ -125,9 +126,7 @@ class Member:
     def restore(self, state: State) -> None:
         """Become what gave a `state`, which must be of a search with the same problem and calculator."""
         check_problem(state, self.env.problem)
-        before, here = state.plain["calculator"], self.env.evaluator.spec.description
-        if before != here:
-            raise CheckpointError(f"`evaluator` is {here} but must be {before}, that of a search that goes on")
+        check_calculator(self.env.evaluator.spec, state.plain["calculator"])
         restore_search(self.policy, self.explorer, self._imagination, state)
         self._energies = [np.inf if energy is None else energy for energy in state.plain["energies"]]
         self._found_at = state.plain["found_at"]

@@ -249,7 +249,7 @@ def test_an_unfinished_search_does_not_go_on_with_another_calculator(tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         list(run_study(study, path, restarts=1, on_episodes=stop))
     monkeypatch.setattr(CalculatorSpec, "description", "another one")
-    with pytest.raises(CheckpointError, match=r"`evaluator` is another one but must be xwch \(.*that goes on"):
+    with pytest.raises(ValueError, match=r"`env` has the calculator another one but must have xwch \(.*was learned"):
         list(run_study(study, path, restarts=1))
 
 
