@@ -22,10 +22,19 @@ def representation_settings(name: str) -> type[BaseModel]:
     ----------
     name
         One of `REPRESENTATIONS`.
+
+    Raises
+    ------
+    ValueError
+        If `__init__` of its class gives a setting no type, by which it could be checked.
     """
     function: Any = REPRESENTATIONS[name].__init__
     hints = get_type_hints(function)
     parameters = [p for p in inspect.signature(function).parameters.values() if p.name not in _GIVEN]
+    for parameter in parameters:
+        if parameter.name not in hints:
+            where = f"`{parameter.name}` of `__init__` of {REPRESENTATIONS[name].__name__}"
+            raise ValueError(f"{where} has no type but must have one, by which settings of {name!r} are checked")
     fields: dict[str, Any] = {parameter.name: (hints[parameter.name], parameter.default) for parameter in parameters}
     return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
 
