@@ -28,7 +28,7 @@ from asla_agents.drawing import Representation
 from asla_agents.exploration import Exploration, greedy
 from asla_agents.explorer import BestBuild, Explorer
 from asla_agents.imagination import Imagination, ImaginationSettings
-from asla_agents.model_state import restore, settings_in, state_of
+from asla_agents.model_state import description_of, restore, settings_in, state_of
 from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.randomness import torch_seeded
 from asla_agents.replay import BuildReplay, ReplaySettings
@@ -207,7 +207,7 @@ class ASLA(BuildCollector):
         env = self._vec_env
         if whole_number("total_episodes", total_episodes) < 0:
             raise ValueError(f"`total_episodes` is {total_episodes} but must be at least 0")
-        if problem_of(env) != self.problem:
+        if description_of(problem_of(env)) != description_of(self.problem):
             raise ValueError("`env` has another problem but must have the one that the agent was made for")
         calculator: CalculatorSpec = env.get_attr("evaluator")[0].spec
         check_calculator(calculator, self.calculator)

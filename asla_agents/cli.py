@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from importlib.metadata import version
 from io import TextIOWrapper
 from itertools import count
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -219,8 +220,10 @@ def study_command(
     """Compare settings over many restarts; what is in the file of rows already is not run again."""
     try:
         if spec in MEASUREMENTS:
-            if as_it_is:
-                raise ValueError(f"`spec` is {spec!r} but `--as-it-is` is for what has searches")
+            for_searches = {"workers": workers != 1, "device": device != "cpu", "energy-workers": energy_workers != 0}
+            for_searches |= {"dask": dask is not None, "to-the-end": to_the_end, "as-it-is": as_it_is}
+            for option in filter(for_searches.get, for_searches):
+                raise ValueError(f"`spec` is {spec!r} but `--{option}` is for what has searches")
             for line in measure(spec, rows or rows_path(spec), restarts, evaluator, episodes, smoke):
                 Console(markup=False).print(line)
             return
@@ -392,9 +395,9 @@ def _report(result: SearchResult) -> None:
     console = Console(soft_wrap=True, markup=False)
     found = f"found in episode {result.found_at}" if result.found_at else "not found"
     console.print(f"{result.episodes} episodes, {found}")
-    console.print(
-        f"best energy {result.best_energy:.4f} eV, {result.best_energy_above_reference:+.4f} eV from the reference"
-    )
+    above = result.best_energy_above_reference
+    from_reference = f", {above:+.4f} eV from the reference" if isfinite(above) else ""  # there may be none
+    console.print(f"best energy {result.best_energy:.4f} eV{from_reference}")
     console.print(f"results in {result.directory}")
     if result.interrupted:
         console.print(f"not at its end: asla resume {result.directory}")

@@ -140,7 +140,7 @@ class Member:
     def _end(self, placed: list[int], info: dict[str, Any]) -> None:
         """Remember the structure."""
         self.explorer.add(placed, info, self.policy)
-        self._energies.append(info["energy_above_reference"])
+        self._energies.append(np.inf if info["calculator_error"] else info["energy_above_reference"])
         if info["is_success"] and self._found_at is None:
             self._found_at = len(self._energies)
         self.is_building = False

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.calculators.calculator import Calculator
 from numpy.typing import NDArray
 
 from asla_agents.asla import ASLA
@@ -16,7 +15,7 @@ from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
 from asla_agents.run_directory import RunDirectory, RunDirectoryError, read_episodes
 from asla_env import AtomPlacementEnv, Evaluator
-from asla_env.ids import make
+from asla_env.ids import no_calculator, problem_of
 from asla_env.problem import Problem
 
 _LAST = 50  # episodes over which the rate is measured
@@ -58,7 +57,7 @@ class SearchRecord:
     @cached_property
     def problem(self) -> Problem:
         """What is built."""
-        return make(self.config.env_id).problem
+        return problem_of(self.config.env_id)
 
     @cached_property
     def computed(self) -> list[Row]:
@@ -138,12 +137,7 @@ def load_agent(record: SearchRecord) -> ASLA | None:
     path = RunDirectory(record.directory).checkpoint
     if not path.exists():
         return None
-    return ASLA.load(path, AtomPlacementEnv(record.problem, Evaluator(_no_calculator), reward="energy"))
-
-
-def _no_calculator() -> Calculator:
-    """In place of the calculator, which need not be installed to look at what it did."""
-    raise RuntimeError("an agent that is looked at computes no energy")
+    return ASLA.load(path, AtomPlacementEnv(record.problem, Evaluator(no_calculator), reward="energy"))
 
 
 def _seconds(path: Path) -> NDArray[np.float64]:

@@ -25,9 +25,8 @@ from asla_agents.study import Study, missing_restarts, read_study_rows
 from asla_agents.training import make_env
 from asla_agents.unfinished import UnfinishedSearches, episodes_of
 from asla_env.executors import energy_executor
-from asla_env.ids import IDS
 from asla_env.limits import Limits
-from asla_env.problems import best_on_grid
+from asla_env.problems import PROBLEMS, best_on_grid
 from asla_env.worker_process import end_with_parent
 
 # What is raised if a worker dies, and then the manager of the queue; not the ConnectionError of a lost Dask cluster.
@@ -304,8 +303,9 @@ def _so_far(study: Study, arm: str, unfinished: UnfinishedSearches) -> list[Row]
 def _best_on_grid(config: RunConfig, executor: Executor | None) -> float:
     """Energy above the reference, in eV, of the most stable structure known on the grid; nan if none has an energy."""
     env = make_env(config, executor)
-    is_ours = config.env_id in IDS
-    energies = [env.evaluator.evaluate(atoms).energy for atoms in (best_on_grid(env.problem.name) if is_ours else ())]
+    name = env.problem.name
+    is_ours = name in PROBLEMS and PROBLEMS[name]().fingerprint == env.problem.fingerprint
+    energies = [env.evaluator.evaluate(atoms).energy for atoms in (best_on_grid(name) if is_ours else ())]
     return min(filter(isfinite, energies), default=nan) - env.reference_energy
 
 

@@ -22,7 +22,7 @@ from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
 from asla_agents.settings_file import SettingsFileError
 from asla_env.calculator_spec import CalculatorSpec
-from asla_env.whole_file import whole_file
+from asla_env.whole_file import remove_partial_files, whole_file
 
 _LIBRARIES = ("asla", "torch", "stable-baselines3", "gymnasium", "ase", "tblite", "numpy")
 _ABOUT = """\
@@ -154,6 +154,11 @@ class RunDirectory:
         started = about.get("started")
         return started if isinstance(started, list) else []
 
+    @property
+    def has_settings(self) -> bool:
+        """Whether a search was begun here, and not killed before it had written its settings."""
+        return (self.path / "config.json").exists()
+
     def config(self) -> RunConfig:
         """Settings of the search.
 
@@ -163,7 +168,7 @@ class RunDirectory:
             If there are none, or wrong ones.
         """
         path = self.path / "config.json"
-        if not path.exists():
+        if not self.has_settings:
             raise RunDirectoryError(f"`directory` is {self.path} but must hold a search: there is no {path.name}")
         try:
             return RunConfig.load(path)
@@ -204,6 +209,7 @@ class RunDirectory:
         """
         try:
             with FileLock(self.path / ".lock", timeout=0):
+                remove_partial_files(self.path)
                 yield
         except Timeout as error:
             raise RunDirectoryError(f"`directory` is {self.path} but another process searches there") from error

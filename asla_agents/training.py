@@ -112,7 +112,7 @@ def search(
         except BaseException:
             directory.discard()  # nothing was searched: the name is free for the next try
             raise
-        if not _pretrain(model, config, directory, progress_bar, executor):
+        if not _pretrain(model, config, directory, progress_bar, executor, known):
             return _summary([], directory.path, interrupted=True)
         return _run(model, config, directory, progress_bar, tensorboard)
 
@@ -176,16 +176,23 @@ def resume(
 
 
 def _pretrain(
-    model: ASLA, config: RunConfig, directory: RunDirectory, progress_bar: bool, executor: Executor | None
+    model: ASLA,
+    config: RunConfig,
+    directory: RunDirectory,
+    progress_bar: bool,
+    executor: Executor | None,
+    known: Sequence[Path] = (),
 ) -> bool:
     """Run the search that comes first, if any, and take over its network; False if it was interrupted."""
     before, first = config.before(), directory.pretrained
     if before is None:
         return True
-    if first.path.exists():
+    if first.has_settings:
         result = resume(first.path, progress_bar=progress_bar, executor=executor)
     else:
-        result = search(before, first.path, progress_bar, executor)
+        if first.path.exists():  # a process was killed before it had written the settings
+            first.discard()
+        result = search(before, first.path, progress_bar, executor, known=known)
     if not result.interrupted and (weights := read_checkpoint(first.checkpoint).tensors["best"]):
         take_over(model.q_map, weights)
     return not result.interrupted

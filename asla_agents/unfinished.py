@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from asla_agents.checkpoint import State, read_checkpoint, write_checkpoint
 from asla_agents.config import RunConfig
+from asla_env.whole_file import is_partial, remove_partial_files
 
 _SHARE = 0.02  # of the time goes into writing
 _AT_MOST_S = 120.0  # between two writes, however long one takes
@@ -66,6 +67,7 @@ class UnfinishedSearches:
                 f"`rows` is {self._rows} but another process writes there: wait for its end, or choose another file"
             ) from error
         try:
+            remove_partial_files(self._directory)
             yield
         finally:
             (self._directory / ".lock").unlink(missing_ok=True)
@@ -111,7 +113,7 @@ class UnfinishedSearches:
 
     def progress(self) -> list[Progress]:
         """How far each search had come, for a second process that watches; by name of the file."""
-        paths = sorted(self._directory.glob("*.zip"))
+        paths = sorted(self._files("*"))
         for path in paths:
             with suppress(FileNotFoundError):  # it has a row now
                 changed, known = path.stat().st_mtime_ns, self._seen.get(path)
@@ -121,11 +123,15 @@ class UnfinishedSearches:
 
     def seeds(self, key: str) -> list[int]:
         """Seeds of the searches of some settings, by their key, that were kept, ascending."""
-        return sorted(_seed_of(path) for path in self._directory.glob(f"{key}-*.zip"))
+        return sorted(_seed_of(path) for path in self._files(f"{key}-*"))
 
     def remove(self, key: str, seed: int) -> None:
         """Forget a search that has a row."""
         self._path(key, seed).unlink(missing_ok=True)
+
+    def _files(self, pattern: str) -> list[Path]:
+        """Files of searches that were kept, those of a name like this."""
+        return [path for path in self._directory.glob(f"{pattern}.zip") if not is_partial(path)]
 
     def _path(self, key: str, seed: int) -> Path:
         return self._directory / f"{key}-{seed}.zip"

@@ -16,6 +16,7 @@ from typing import Any, Self, cast
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
+from ase.db.row import AtomsRow
 from ase.db.sqlite import SQLite3Database
 
 _OURS, _ENERGIES_OF = "asla_structure", "asla_energies_of"
@@ -128,17 +129,18 @@ class EnergyDatabase:
             raise FileNotFoundError(f"`path` is {path} but must be a database of energies: there is no such file")
         if not path.stat().st_size:
             raise ValueError(f"`path` is {path} but must be a database of ASE: it is empty")
-        new = dict[str, float]()
+        new = dict[str, tuple[float, AtomsRow]]()
         with TemporaryDirectory() as directory:
             copy = Path(directory, path.name)
             _copy(path, copy)
-            with EnergyDatabase(copy, self._name) as other, self._transaction(), _understood(path):
+            with EnergyDatabase(copy, self._name) as other, _understood(path):
                 for digest, row_id, energy in other._known():
                     if digest not in self._energies and digest not in new:
-                        row = other._database.get(id=row_id)
-                        self._database.write(row, row.key_value_pairs)
-                        new[digest] = energy
-        self._energies |= new
+                        new[digest] = energy, other._database.get(id=row_id)
+        with self._transaction():
+            for _, row in new.values():
+                self._database.write(row, row.key_value_pairs)
+        self._energies |= {digest: energy for digest, (energy, _) in new.items()}
         return len(new)
 
     def fail_again(self, forgiven: Iterable[bytes] = ()) -> None:

@@ -6,7 +6,7 @@ import pickle
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, as_completed
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -128,7 +128,7 @@ class Evaluator:
             if self._executor is None:
                 evaluation = self._compute(atoms)
             else:
-                (evaluation,) = self._compute_there([atoms], self._executor)
+                ((_, evaluation),) = self._compute_there([atoms], self._executor)
             self._remember(key, atoms, evaluation)
         return evaluation
 
@@ -159,17 +159,21 @@ class Evaluator:
         names = [i if key is None else key for i, key in enumerate(keys)]
         evaluations = {name: known for name, key in zip(names, keys, strict=True) if (known := self._look_up(key))}
         missing = {name: atoms for name, atoms in zip(names, structures, strict=True) if name not in evaluations}
-        computed = self._compute_many(list(missing.values()), as_array)
-        for (name, atoms), evaluation in zip(missing.items(), computed, strict=True):
+        left = list(missing.items())
+        for i, evaluation in self._compute_many(list(missing.values()), as_array):
+            name, atoms = left[i]
             evaluations[name] = evaluation
-            self._remember(name if isinstance(name, bytes) else None, atoms, evaluation)
+            for _ in range(1 if evaluation.error is None else names.count(name)):  # each is a failure of its own
+                self._remember(name if isinstance(name, bytes) else None, atoms, evaluation)
         return [evaluations[name] for name in names]
 
     def _compute_many(
         self, structures: list[Atoms], as_array: Callable[[NDArray[np.float64]], Any]
-    ) -> list[Evaluation]:
+    ) -> Iterator[tuple[int, Evaluation]]:
+        """Compute energies; each comes with its place, at the moment when it is there."""
         if self._executor is not None:
-            return self._compute_there(structures, self._executor)
+            yield from self._compute_there(structures, self._executor)
+            return
         if self._batch is not None and _differ_in_positions_alone(structures):
             start = perf_counter()
             try:
@@ -181,8 +185,9 @@ class Evaluator:
             if all(map(isfinite, energies)):
                 self.n_computed += len(structures)
                 seconds = (perf_counter() - start) / len(structures)
-                return [Evaluation(energy, None, seconds) for energy in energies]
-        return [self._compute(atoms) for atoms in structures]
+                yield from enumerate(Evaluation(energy, None, seconds) for energy in energies)
+                return
+        yield from enumerate(map(self._compute, structures))
 
     def _look_up(self, key: bytes | None) -> Evaluation | None:
         if key is None:
@@ -201,14 +206,15 @@ class Evaluator:
             return self._energies[key]
         return self._database.get(key) if self._database is not None else None
 
-    def _compute_there(self, structures: list[Atoms], executor: Executor) -> list[Evaluation]:
-        """Compute energies by the executor; on an interrupt what is left of them is cancelled."""
-        futures = list[Future[Evaluation]]()
+    def _compute_there(self, structures: list[Atoms], executor: Executor) -> Iterator[tuple[int, Evaluation]]:
+        """Compute energies by the executor, the first one ready first; on an interrupt what is left is cancelled."""
+        futures = dict[Future[Evaluation], int]()
         try:
-            for atoms in structures:
-                futures.append(executor.submit(_evaluate_there, self._pickled, atoms))
+            for i, atoms in enumerate(structures):
+                futures[executor.submit(_evaluate_there, self._pickled, atoms)] = i
                 self.n_computed += 1
-            return [self._outcome(future.result, atoms) for future, atoms in zip(futures, structures, strict=True)]
+            for future in as_completed(futures):
+                yield futures[future], self._outcome(future.result, structures[futures[future]])
         except BaseException:
             for future in futures:
                 future.cancel()

@@ -3,8 +3,11 @@
 from typing import Any
 
 import gymnasium as gym
+from ase.calculators.calculator import Calculator
 
 from asla_env.env import AtomPlacementEnv
+from asla_env.evaluator import Evaluator
+from asla_env.problem import Problem
 
 IDS = {
     "ASLA-Graphene-v0": "graphene",
@@ -59,3 +62,13 @@ def make(env_id: str, **settings: Any) -> AtomPlacementEnv:
     if not isinstance(env, AtomPlacementEnv):
         raise ValueError(f"`env_id` is {env_id!r} but must be the id of an asla_env.AtomPlacementEnv")
     return env
+
+
+def problem_of(env_id: str) -> Problem:
+    """Make the problem of an id, whatever calculators are there; raises as `make` does."""
+    return make(env_id, evaluator=Evaluator(no_calculator)).problem
+
+
+def no_calculator() -> Calculator:
+    """In place of the calculator, which need not be installed to look at what it did."""
+    raise RuntimeError("what is looked at computes no energy")

@@ -1,5 +1,6 @@
 """A search problem: what is there, what is to be placed where, and when the structure counts as found."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -346,7 +347,10 @@ def _bare(atoms: Atoms) -> Atoms:
 def _text_of(atoms: Atoms) -> str:
     """Everything of a structure that fixes its energy; some calculators read charge and spin in ``info``."""
     text = repr((atoms.numbers.tolist(), atoms.positions.tolist(), atoms.cell.tolist(), atoms.pbc.tolist()))
-    return text + (repr(sorted(atoms.info.items(), key=repr)) if atoms.info else "")
+    if not atoms.info:
+        return text
+    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):  # arrays in full
+        return text + repr(sorted(atoms.info.items(), key=repr))
 
 
 def _indices(grid: Grid, pixels: NDArray[np.int64]) -> NDArray[np.int64]:

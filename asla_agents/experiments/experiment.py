@@ -72,11 +72,15 @@ def changed(study: Study, **wanted: Any) -> Study:
     study = study.changed(**changes(**wanted))
     if not wanted.get("smoke"):
         return study
-    arms = {
-        arm: own | {name: own[name] | less for name, less in _SMOKE_WITHIN.items() if name in own}
-        for arm, own in study.arms.items()
-    }
-    return study.model_copy(update={"arms": arms})
+    arms = {arm: _with_little_within(own) for arm, own in study.arms.items()}
+    return study.model_copy(update={"settings": _with_little_within(study.settings), "arms": arms})
+
+
+def _with_little_within(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose tables, of what is switched on, ask for as little as a smoke run."""
+    there = {name: settings[name] for name in _SMOKE_WITHIN if settings.get(name) not in (None, False)}
+    small = {name: ({} if table is True else table) | _SMOKE_WITHIN[name] for name, table in there.items()}
+    return {**settings, **small}
 
 
 def gaussian(width_over_spacing: float | list[float], **kwargs: Any) -> dict[str, Any]:

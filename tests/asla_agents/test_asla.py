@@ -1001,6 +1001,14 @@ def test_a_calculator_that_failed_on_the_reference_is_not_held_to():
     assert model.learn(1).episodes == 1
 
 
+def test_an_environment_whose_atoms_have_another_charge_is_refused():
+    model, charged = make_model(), make_problem()
+    charged.template.info["charge"] = 1
+    model.set_env(make_env(charged))
+    with pytest.raises(ValueError, match="`env` has another problem but must have the one"):
+        model.learn(1)
+
+
 def test_an_environment_with_another_problem_is_refused():
     model = make_model()
     model.set_env(make_env(make_problem(to_place={"C": 2})))

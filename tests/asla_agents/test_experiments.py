@@ -12,7 +12,7 @@ from asla_agents.callbacks import read_rows
 from asla_agents.experiments import EXPERIMENTS, changed, changes, generalisation, phases
 from asla_agents.jobs import job_of
 from asla_agents.restarts import run_study
-from asla_agents.study import rows_of
+from asla_agents.study import Study, rows_of
 from asla_env.problems import graphene
 
 DISTINCT = {experiment.name: experiment for experiment in EXPERIMENTS.values()}
@@ -80,6 +80,18 @@ def test_a_study_to_the_end_does_not_stop_at_a_success_and_a_smoke_run_trains_li
     assert (before.env_id, before.episodes, before.batch_size) == ("ASLA-Graphene-v0", 3, 4)
     imagination = job_of("imagination", smoke=True).study.config("with imagination", 0).imagination
     assert imagination.first_updates == 1
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, 1), (True, 1), (None, None), (False, None)])
+def test_a_smoke_run_of_a_file_trains_little_in_what_all_arms_share_too(given, expected):
+    settings = {"env_id": "ASLA-GrapheneMini-v0", "pretrained": {"episodes": 400}, "imagination": given}
+    for study in (
+        Study(settings=settings),
+        Study(settings={"env_id": "ASLA-GrapheneMini-v0"}, arms={"default": settings}),
+    ):
+        config = changed(study, smoke=True).config("default", 0)
+        assert config.before().episodes == 3
+        assert (config.imagination and config.imagination.first_updates) == expected
 
 
 # Fig. 3

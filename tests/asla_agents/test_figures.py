@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -436,6 +437,18 @@ def test_a_learning_curve_shows_the_success_and_leaves_failures_out(directory, t
     assert lowest.get_ydata()[1] == lowest.get_ydata()[0]
     assert found.get_xdata()[0] == 3
     assert "found in episode 3" in legend_of(picture)
+
+
+def test_a_learning_curve_without_reference_shows_energies(directory, tmp_path, monkeypatch):
+    rows = [row | {"energy_above_reference": None} for row in read_rows(directory / "episodes.jsonl")]
+    (tmp_path / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "config.json").write_text((directory / "config.json").read_text())
+    problem = replace(problems.graphene_mini(), reference=None)
+    monkeypatch.setattr("asla_agents.figures.search.problem_of", lambda _: problem)
+    (axes,) = learning_curve(tmp_path).axes
+    points, _ = axes.lines
+    np.testing.assert_allclose(points.get_ydata(), [row["energy"] for row in rows])
+    assert (axes.get_ylabel(), axes.get_yscale()) == ("energy (eV)", "linear")
 
 
 def test_a_learning_curve_is_written_into_the_directory(directory):

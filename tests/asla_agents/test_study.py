@@ -39,6 +39,18 @@ SETTINGS = {
 ARMS = {"one-hot": {"representation": "one-hot"}, "wide": {"representation_kwargs": {"kernel_size": 9}, "episodes": 12}}
 STUDY = Study(settings=SETTINGS, arms=ARMS)
 TIMEOUT = 300  # s
+FAILING = """
+from ase.calculators.emt import EMT
+
+class Failing(EMT):
+    reference = None
+
+    def calculate(self, atoms, *arguments, **settings):
+        Failing.reference = Failing.reference or atoms.copy()  # which comes first
+        if atoms != Failing.reference:
+            raise RuntimeError("no convergence")
+        super().calculate(atoms, *arguments, **settings)
+"""
 
 
 def in_order(rows):
@@ -311,6 +323,41 @@ def test_measurements_have_no_unfinished_searches(tmp_path):
     done = CliRunner().invoke(cli.app, ["study", "table1", "--as-it-is", "--rows", str(tmp_path / "rows.jsonl")])
     assert done.exit_code == 2
     assert "`spec` is 'table1' but `--as-it-is` is for what has searches" in done.output
+
+
+@pytest.mark.parametrize(
+    "option", ["--workers=2", "--device=cuda", "--energy-workers=1", "--dask=tcp://nowhere:1", "--to-the-end"]
+)
+def test_measurements_refuse_what_is_for_searches(option, tmp_path):
+    done = CliRunner().invoke(cli.app, ["study", "fig3", option, "--rows", str(tmp_path / "rows.jsonl")])
+    assert done.exit_code == 2
+    assert f"`spec` is 'fig3' but `{option.partition('=')[0]}` is for what has searches" in done.output
+
+
+def test_a_checkpoint_that_a_killed_process_left_half_written_is_passed_over_and_removed(tmp_path):
+    searches = unfinished.UnfinishedSearches(tmp_path / "rows.jsonl")
+    left = tmp_path / "rows.jsonl.unfinished" / "abc-0.1.partial.zip"
+    with searches.locked():
+        left.write_bytes(b"PK")
+    assert (searches.progress(), searches.seeds("abc")) == ([], [])
+    with searches.locked():
+        assert not left.exists()
+
+
+def test_failed_energies_are_in_no_row(tmp_path, written_module):
+    written_module("module_that_fails", FAILING)
+    study = Study(settings=SETTINGS | {"evaluator": "module_that_fails:Failing"})
+    (row,) = run_study(study, tmp_path / "rows.jsonl", restarts=1)
+    assert (row["episodes"], row["best_above_reference"], row["median_last_100"]) == (4, None, None)
+
+
+def test_the_best_on_the_grid_is_known_whatever_module_the_id_names():
+    named, ours = (
+        restarts._best_on_grid(RunConfig(**SETTINGS | {"env_id": prefix + SETTINGS["env_id"]}), None)
+        for prefix in ("asla_env:", "")
+    )
+    assert named == ours
+    assert np.isfinite(ours)
 
 
 @pytest.mark.parametrize(

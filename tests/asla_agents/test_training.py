@@ -333,6 +333,19 @@ def test_a_search_begins_with_the_network_of_the_best_structure_of_the_one_that_
         torch.testing.assert_close(then[name], values, rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("without_pictures")
+def test_a_search_that_comes_first_takes_known_energies_and_goes_on_without_settings(tmp_path):
+    config = make_config(pretrained=BEFORE, warmup_episodes=0)
+    whole = search(config, tmp_path / "whole", progress_bar=False)
+    Potential.calls = 0
+    known = [whole.directory, whole.directory / "pretrained"]
+    again = search(config, tmp_path / "again", progress_bar=False, known=known)
+    assert (again.best_energy, Potential.calls) == (whole.best_energy, 0)
+    (tmp_path / "again" / "checkpoint.zip").unlink()
+    (tmp_path / "again" / "pretrained" / "config.json").unlink()  # as if killed before it was written
+    assert training.resume(tmp_path / "again", progress_bar=False).best_energy == whole.best_energy
+
+
 # Calculators that fail
 
 

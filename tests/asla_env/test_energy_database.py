@@ -284,6 +284,20 @@ def test_a_full_disk_is_an_error_of_the_system_and_the_file_stays_whole(path, mo
         assert database.get(b"b") == -3.0
 
 
+def test_a_full_disk_is_said_of_the_file_that_is_written_not_of_the_one_that_is_copied(path, tmp_path, monkeypatch):
+    with EnergyDatabase(tmp_path / "other.db", "emt") as other:
+        other.add(b"a", ATOMS, -1.0)
+
+    def full(*_, **__):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with EnergyDatabase(path, "emt") as database:
+        monkeypatch.setattr(database._database, "write", full)
+        with pytest.raises(OSError, match=f"{path.name}: database or disk is full"):
+            database.copy_from(tmp_path / "other.db")
+        assert database.get(b"a") is None
+
+
 # In the evaluator
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -444,6 +445,43 @@ def test_an_interrupt_cancels_what_is_left() -> None:
     with pytest.raises(KeyboardInterrupt):
         Evaluator(EMT, executor).evaluate_many(sheets(4), [None] * 4)
     assert [future.cancelled() for future in executor.futures] == [False, False, True, True]
+
+
+class FirstInterrupted(Executor):
+    """Has the second of two energies at once, and is interrupted while the first one is waited for."""
+
+    def __init__(self) -> None:
+        self.futures: list[Future[Any]] = []
+
+    def submit(self, fn, /, *args, **kwargs) -> Future[Any]:
+        self.futures.append(Future())
+        if len(self.futures) == 2:
+            self.futures[1].set_result(Evaluation(1.0, None))
+            Timer(0.2, self.futures[0].set_exception, [KeyboardInterrupt()]).start()
+        return self.futures[-1]
+
+
+def test_energies_that_are_there_are_kept_when_slower_ones_are_interrupted(tmp_path: Path) -> None:
+    executor = FirstInterrupted()
+    with EnergyDatabase(tmp_path / "energies.db", "emt") as database:
+        used = Evaluator(EMT, executor, database=database)
+        with pytest.raises(KeyboardInterrupt):
+            used.evaluate_many(sheets(2), [b"a", b"b"])
+        assert (database.get(b"a"), database.get(b"b")) == (None, 1.0)
+
+
+def test_of_one_structure_twice_in_a_round_each_failure_is_one_that_can_be_again(tmp_path: Path) -> None:
+    def rounds(database: EnergyDatabase, failures: int) -> list[list[bool]]:
+        answers = [RuntimeError("for a moment")] * failures + [1.0] * 3
+        used = Evaluator(lambda: Scripted(answers), database=database)
+        return [[e.error is None for e in used.evaluate_many([WATER] * 2, [b"a"] * 2)] for _ in range(3)]
+
+    with EnergyDatabase(tmp_path / "energies.db", "scripted") as database:
+        expected = rounds(database, failures=2)
+    assert expected == [[False, False], [False, False], [True, True]]
+    with EnergyDatabase(tmp_path / "energies.db", "scripted") as database:
+        database.fail_again()
+        assert rounds(database, failures=0) == expected
 
 
 def test_an_energy_says_how_long_it_took() -> None:

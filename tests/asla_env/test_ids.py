@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 
 from asla_env import IDS, AtomPlacementEnv, Problem
-from asla_env.ids import check_id, make
+from asla_env.ids import check_id, make, problem_of
 from asla_env.problems import PROBLEMS
 
 PAIR = """
@@ -45,6 +45,14 @@ def test_an_environment_of_the_same_process_needs_no_module():
     gym.register("PairHere-v0", entry_point=AtomPlacementEnv, kwargs={"problem": problem})
     check_id("PairHere-v0")
     assert make("PairHere-v0", evaluator="ase.calculators.emt:EMT").problem == problem
+
+
+def test_a_problem_is_made_whatever_the_default_calculator_knows():
+    problem = Problem.from_atoms(Atoms("U2", [(0, 0, 0), (2.4, 0, 0)]), place=[1], spacing=0.4, margin=2)
+    gym.register("Uranium-v0", entry_point=AtomPlacementEnv, kwargs={"problem": problem})
+    with pytest.raises(ValueError, match="has U but must be of the species"):
+        make("Uranium-v0")
+    assert problem_of("Uranium-v0") == problem
 
 
 @pytest.mark.parametrize(

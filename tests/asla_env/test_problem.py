@@ -581,6 +581,15 @@ def test_what_a_calculator_may_read_in_info_is_told_apart():
     assert keys[0].fingerprint == problem().fingerprint
 
 
+@pytest.mark.parametrize("change", [0.5, 1e-12])
+def test_long_arrays_in_info_are_told_apart_by_each_number(change):
+    atoms = carbon((0, 0, 0), (1.5, 0, 0), (0, 1.5, 0))
+    atoms.info["field"] = {"values": np.ones(2000)}
+    one = problem(template=atoms[:1], reference=atoms).fingerprint
+    atoms.info["field"]["values"][1000] += change
+    assert problem(template=atoms[:1], reference=atoms).fingerprint != one
+
+
 def test_numbers_of_numpy_become_such_as_files_can_hold():
     made = problem(to_place={"C": np.int64(2)}, minimum_distance=np.float32(0.5), success_window=np.float64(1))
     assert json.dumps([made.to_place, made.minimum_distance, made.success_window]) == '[{"C": 2}, 0.5, 1.0]'

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from asla_env import whole_file as module
-from asla_env.whole_file import whole_file
+from asla_env.whole_file import is_partial, remove_partial_files, whole_file
 
 
 @pytest.fixture
@@ -55,7 +55,26 @@ def test_file_and_name_outlive_a_power_failure(path, monkeypatch):
     synced = []
     monkeypatch.setattr(module, "_sync", lambda path, _: synced.append(path.name))
     write(path, "new")
-    assert synced == ["picture.partial.png", path.parent.name]
+    assert synced == [f"picture.{os.getpid()}.partial.png", path.parent.name]
+
+
+def test_two_processes_may_write_the_same_file(path, monkeypatch):
+    with whole_file(path) as ours:
+        ours.write_text("ours")
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+        write(path, "theirs")
+        assert path.read_text() == "theirs"
+    assert path.read_text() == "ours"
+    assert [file.name for file in path.parent.iterdir()] == ["picture.png"]
+
+
+def test_what_a_killed_process_left_is_known_and_removed(path):
+    left = path.with_name("picture.1.partial.png")
+    left.write_text("ne")
+    (path.parent / "partial.txt").write_text("somebody's own")
+    assert [is_partial(file) for file in (left, path)] == [True, False]
+    remove_partial_files(path.parent)
+    assert {file.name for file in path.parent.iterdir()} == {"picture.png", "partial.txt"}
 
 
 @pytest.mark.parametrize("parent", ["missing", "picture.png"])
