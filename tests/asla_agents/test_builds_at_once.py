@@ -47,15 +47,17 @@ class Counting(Executor):
 
     def submit(self, function, /, *args, **kwargs):
         self.waiting += 1
-        executor, value = self, function(*args, **kwargs)
+        executor = self
 
-        class Late(Future):
+        class Counted(Future):
             def result(self, timeout=None):
                 executor.together += [executor.waiting] * bool(executor.waiting)
                 executor.waiting = 0
-                return value
+                return super().result(timeout)
 
-        return Late()
+        future = Counted()
+        future.set_result(function(*args, **kwargs))
+        return future
 
 
 def make_problem(n_atoms=4, minimum_distance=None) -> Problem:

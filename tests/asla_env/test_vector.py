@@ -79,16 +79,17 @@ class Counting(Executor):
 
     def submit(self, function, /, *args, **kwargs):
         self.waiting += 1
-        executor, future = self, Future()
+        executor = self
 
-        class Late(Future):
+        class Counted(Future):
             def result(self, timeout=None):
                 executor.together += [executor.waiting] * bool(executor.waiting)
                 executor.waiting = 0
-                return future.result(timeout)
+                return super().result(timeout)
 
+        future = Counted()
         future.set_result(function(*args, **kwargs))
-        return Late()
+        return future
 
 
 # As Gymnasium's own vector
