@@ -44,7 +44,7 @@ def damage(content: bytes, kind: str, where: float, what: bytes) -> bytes:
     )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(FILES),
     kind=st.sampled_from(["cut", "overwrite", "insert", "replace"]),
@@ -73,7 +73,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(name=st.sampled_from([*RunConfig.model_fields, "unknown"]), value=JSON)
 def test_any_value_of_a_setting_is_taken_or_refused_by_the_name_of_the_setting(name, value):
     config, error = attempt(RunConfig, **{**SMALL, name: value})

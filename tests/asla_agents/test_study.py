@@ -381,7 +381,7 @@ def test_writing_takes_a_fiftieth_of_the_time_but_is_done_every_two_minutes(
     assert written[:3] == written_at
 
 
-@pytest.mark.parametrize("n_rounds", [3, 6])
+@pytest.mark.parametrize("n_rounds", [3, 5, 6])
 def test_a_search_that_comes_first_goes_on_where_it_was_last_kept(n_rounds, tmp_path, monkeypatch):
     before = {"env_id": "ASLA-Graphene-v0", "episodes": 5}
     study = Study(settings=SETTINGS | {"pretrained": before, "warmup_episodes": 0})

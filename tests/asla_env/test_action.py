@@ -213,7 +213,7 @@ def oracle(placed: Sequence[int], problem: Problem) -> tuple[np.ndarray, np.ndar
     return legal.ravel(), unsure.ravel()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(problems(), st.randoms(use_true_random=False))
 def test_exactly_the_legal_actions_are_legal_at_every_step_of_any_build(problem: Problem, random: Random) -> None:
     mask, placed = ActionMask(problem), []

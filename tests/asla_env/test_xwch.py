@@ -320,7 +320,7 @@ class TestBatch:
 
 
 class TestOccupations:
-    @settings(deadline=None, max_examples=50)
+    @settings(deadline=None, max_examples=100)
     @given(
         st.lists(
             st.one_of(st.floats(-30, 300), st.sampled_from([0.0, 1e-9, 0.02, 5.0])), min_size=8, max_size=40
