@@ -222,8 +222,8 @@ def study_command(
         if spec in MEASUREMENTS:
             for_searches = {"workers": workers != 1, "device": device != "cpu", "energy-workers": energy_workers != 0}
             for_searches |= {"dask": dask is not None, "to-the-end": to_the_end, "as-it-is": as_it_is}
-            for option in filter(for_searches.get, for_searches):
-                raise ValueError(f"`spec` is {spec!r} but `--{option}` is for what has searches")
+            if given := [option for option, is_given in for_searches.items() if is_given]:
+                raise ValueError(f"`spec` is {spec!r} but `--{given[0]}` is for what has searches")
             for line in measure(spec, rows or rows_path(spec), restarts, evaluator, episodes, smoke):
                 Console(markup=False).print(line)
             return

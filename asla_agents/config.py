@@ -18,7 +18,7 @@ from asla_agents.representations import REPRESENTATIONS
 from asla_agents.settings_error import explained, one_line
 from asla_agents.settings_file import SettingsFileError, read_settings
 from asla_env import calculators
-from asla_env.ids import check_id, problem_of
+from asla_env.ids import check_id, problem_of_id
 
 _OF_NETWORK = ("representation", "representation_kwargs", "network", "state_value")
 _GROUPS = ("network", "exploration", "replay", "imagination")
@@ -213,7 +213,7 @@ def _check_network_fits(before: RunConfig, ours: dict[str, Any]) -> None:
     for name in _OF_NETWORK:
         if getattr(before, name) != ours[name]:
             raise ValueError(f"must leave `{name}` out, which is that of this search, as it begins with the network")
-    theirs, here = (problem_of(env_id).species for env_id in (before.env_id, ours["env_id"]))
+    theirs, here = (problem_of_id(env_id).species for env_id in (before.env_id, ours["env_id"]))
     if len(theirs) != len(here):
         raise ValueError(
             f"must have an `env_id` with as many species as this search, {', '.join(here)}, not {', '.join(theirs)}"

@@ -15,7 +15,7 @@ from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
 from asla_agents.run_directory import RunDirectory, RunDirectoryError, read_episodes
 from asla_env import AtomPlacementEnv, Evaluator
-from asla_env.ids import no_calculator, problem_of
+from asla_env.ids import no_calculator, problem_of_id
 from asla_env.problem import Problem
 
 _LAST = 50  # episodes over which the rate is measured
@@ -57,7 +57,7 @@ class SearchRecord:
     @cached_property
     def problem(self) -> Problem:
         """What is built."""
-        return problem_of(self.config.env_id)
+        return problem_of_id(self.config.env_id)
 
     @cached_property
     def computed(self) -> list[Row]:

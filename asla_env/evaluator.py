@@ -160,7 +160,7 @@ class Evaluator:
         evaluations = {name: known for name, key in zip(names, keys, strict=True) if (known := self._look_up(key))}
         missing = {name: atoms for name, atoms in zip(names, structures, strict=True) if name not in evaluations}
         left = list(missing.items())
-        for i, evaluation in self._compute_many(list(missing.values()), as_array):
+        for i, evaluation in self._compute_many([atoms for _, atoms in left], as_array):
             name, atoms = left[i]
             evaluations[name] = evaluation
             for _ in range(1 if evaluation.error is None else names.count(name)):  # each is a failure of its own

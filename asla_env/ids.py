@@ -64,7 +64,7 @@ def make(env_id: str, **settings: Any) -> AtomPlacementEnv:
     return env
 
 
-def problem_of(env_id: str) -> Problem:
+def problem_of_id(env_id: str) -> Problem:
     """Make the problem of an id, whatever calculators are there; raises as `make` does."""
     return make(env_id, evaluator=Evaluator(no_calculator)).problem
 

@@ -15,7 +15,7 @@ from asla_agents.figures.style import COLOURS, GREY, as_it_is, new_figure
 from asla_agents.row_file import Row
 from asla_agents.study import Study, curve_data, rows_of
 from asla_agents.success import Interval, n50, success_curve
-from asla_env.ids import problem_of
+from asla_env.ids import problem_of_id
 from asla_env.render import draw_structure
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def with_structure(experiment: Experiment, study: Study, rows: Sequence[Row]) ->
     figure = new_figure(columns=1.9, rows=1 + _legend_rows(experiment))
     left, right = figure.subplots(1, 2)
     draw_curves(left, experiment, study, rows)
-    problem = problem_of(study.config(next(iter(study.arms)), 0).env_id)
+    problem = problem_of_id(study.config(next(iter(study.arms)), 0).env_id)
     if problem.reference is not None:
         draw_structure(right, problem.reference, problem)
     return figure

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from asla_agents.figures.style import COLOURS, GREY, at_print_size, new_figure
 from asla_agents.run_directory import RunDirectory, read_episodes
-from asla_env.ids import problem_of
+from asla_env.ids import problem_of_id
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ def learning_curve(directory: Path) -> Figure:
     config = RunDirectory(directory).config()
     figure = new_figure()
     axes = figure.subplots()
-    problem = problem_of(config.env_id)
+    problem = problem_of_id(config.env_id)
     name = "energy" if problem.reference is None else "energy_above_reference"
     episodes, energies = np.array([row["episode"] for row in rows]), _energies(rows, name)
     axes.plot(episodes, energies, "o", color=COLOURS[0], markersize=2, alpha=0.4, markeredgewidth=0, label="an episode")

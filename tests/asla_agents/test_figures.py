@@ -444,7 +444,7 @@ def test_a_learning_curve_without_reference_shows_energies(directory, tmp_path, 
     (tmp_path / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "config.json").write_text((directory / "config.json").read_text())
     problem = replace(problems.graphene_mini(), reference=None)
-    monkeypatch.setattr("asla_agents.figures.search.problem_of", lambda _: problem)
+    monkeypatch.setattr("asla_agents.figures.search.problem_of_id", lambda _: problem)
     (axes,) = learning_curve(tmp_path).axes
     points, _ = axes.lines
     np.testing.assert_allclose(points.get_ydata(), [row["energy"] for row in rows])

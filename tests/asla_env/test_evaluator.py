@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -409,60 +410,47 @@ def test_an_executor_computes_all_at_once_and_a_failure_there_is_one_structure_s
     assert (used.n_computed, used.n_cached) == (3, 1)
 
 
-class Broken(Executor):
-    """Loses what it is given, as a pool does whose process was killed."""
+class Prepared(Executor):
+    """Does with the future of each call what it was told to; nothing comes of the others."""
+
+    def __init__(self, *answers: Callable[[Future[Any]], object]) -> None:
+        self.futures: list[Future[Any]] = []
+        self.answers = list(answers)
 
     def submit(self, fn, /, *args, **kwargs) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_exception(BrokenProcessPool("a process was terminated"))
-        return future
+        self.futures.append(Future())
+        if self.answers:
+            self.answers.pop(0)(self.futures[-1])
+        return self.futures[-1]
+
+
+def has_energy(future: Future[Any]) -> None:
+    future.set_result(Evaluation(1.0, None))
+
+
+def is_interrupted(future: Future[Any]) -> None:
+    future.set_exception(KeyboardInterrupt())
 
 
 def test_an_executor_that_breaks_is_an_error_and_not_an_energy() -> None:
-    used = Evaluator(EMT, Broken())
+    def is_lost(future: Future[Any]) -> None:
+        future.set_exception(BrokenProcessPool("a process was terminated"))
+
+    used = Evaluator(EMT, Prepared(is_lost, is_lost))
     for compute in (lambda: used.evaluate(WATER, b"a"), lambda: used.evaluate_many([WATER], [b"a"])):
         with pytest.raises(BrokenProcessPool):
             compute()
 
 
-class Interrupted(Executor):
-    """Is interrupted while the second of its calls is waited for."""
-
-    def __init__(self) -> None:
-        self.futures: list[Future[Any]] = []
-
-    def submit(self, fn, /, *args, **kwargs) -> Future[Any]:
-        self.futures.append(Future())
-        if len(self.futures) == 1:
-            self.futures[0].set_result(Evaluation(1.0, None))
-        elif len(self.futures) == 2:
-            self.futures[1].set_exception(KeyboardInterrupt())
-        return self.futures[-1]
-
-
 def test_an_interrupt_cancels_what_is_left() -> None:
-    executor = Interrupted()
+    executor = Prepared(has_energy, is_interrupted)
     with pytest.raises(KeyboardInterrupt):
         Evaluator(EMT, executor).evaluate_many(sheets(4), [None] * 4)
     assert [future.cancelled() for future in executor.futures] == [False, False, True, True]
 
 
-class FirstInterrupted(Executor):
-    """Has the second of two energies at once, and is interrupted while the first one is waited for."""
-
-    def __init__(self) -> None:
-        self.futures: list[Future[Any]] = []
-
-    def submit(self, fn, /, *args, **kwargs) -> Future[Any]:
-        self.futures.append(Future())
-        if len(self.futures) == 2:
-            self.futures[1].set_result(Evaluation(1.0, None))
-            Timer(0.2, self.futures[0].set_exception, [KeyboardInterrupt()]).start()
-        return self.futures[-1]
-
-
 def test_energies_that_are_there_are_kept_when_slower_ones_are_interrupted(tmp_path: Path) -> None:
-    executor = FirstInterrupted()
+    executor = Prepared(lambda slow: Timer(0.2, is_interrupted, [slow]).start(), has_energy)
     with EnergyDatabase(tmp_path / "energies.db", "emt") as database:
         used = Evaluator(EMT, executor, database=database)
         with pytest.raises(KeyboardInterrupt):

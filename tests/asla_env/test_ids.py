@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 
 from asla_env import IDS, AtomPlacementEnv, Problem
-from asla_env.ids import check_id, make, problem_of
+from asla_env.ids import check_id, make, problem_of_id
 from asla_env.problems import PROBLEMS
 
 PAIR = """
@@ -52,7 +52,7 @@ def test_a_problem_is_made_whatever_the_default_calculator_knows():
     gym.register("Uranium-v0", entry_point=AtomPlacementEnv, kwargs={"problem": problem})
     with pytest.raises(ValueError, match="has U but must be of the species"):
         make("Uranium-v0")
-    assert problem_of("Uranium-v0") == problem
+    assert problem_of_id("Uranium-v0") == problem
 
 
 @pytest.mark.parametrize(
