@@ -23,7 +23,7 @@ _PICTURES = {
 }
 _KERNEL = "asla-tests"
 _LIMIT_S = 240  # for a busy machine: the longest takes a minute or two
-# Those with sliders may hang for ever, twice in a row too: github.com/jupyter/nbclient/issues/312. One takes 20 s alone.
+# With sliders one may hang for ever, even twice (github.com/jupyter/nbclient/issues/312), and takes 20 s otherwise.
 _SLIDERS_LIMITS_S = (60, 60, _LIMIT_S)
 _WHERE = "import sys\n\nimport asla_env\n\nprint(sys.executable, asla_env.__file__)"
 _MOVE_SLIDERS = """\
