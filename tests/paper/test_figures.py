@@ -1,10 +1,14 @@
 """What J. Chem. Phys. 153, 044107 says about Figs. 3, 5, 8, 9 and 10, of the numbers that our figures show."""
 
+import dataclasses
+from functools import partial
+
 import numpy as np
 import pytest
 
 from asla_agents.experiments import generalisation
 from asla_agents.figures import images
+from asla_agents.representations import Gaussian
 
 MIDDLE = 12  # of a kernel of 25 pixels
 
@@ -60,10 +64,26 @@ def test_the_map_of_the_gaussian_agent_is_smoother(q_maps):
 def test_the_extended_structure_is_seen_through_its_periodic_images(q_maps):
     """Fig. 3: the structures go on around the unit cell, as the padding is periodic."""
     structure, _ = q_maps
-    arm = next(iter(generalisation.ARMS))
-    moved = generalisation.Sample(structure.grid, np.roll(structure.atoms, 20, axis=0), structure.sites)
-    image = generalisation.drawn(arm, moved)
-    np.testing.assert_array_equal(image, np.roll(generalisation.drawn(arm, structure), 20, axis=0))
+    arm = "Gaussian, λ = 1.25Δ"
+    periodic = structure.grid
+    for grid in (periodic, dataclasses.replace(periodic, periodic=(False, False))):
+        moved = generalisation.Sample(grid, np.roll(structure.atoms, 20, axis=0), structure.sites)
+        unmoved = generalisation.Sample(grid, structure.atoms, structure.sites)
+        change = generalisation.drawn(arm, moved) - np.roll(generalisation.drawn(arm, unmoved), 20, axis=0)
+        assert (np.abs(change).max() < 1e-5) == (grid is periodic)
+
+
+def test_how_well_gaussians_generalise_depends_on_their_width(monkeypatch, q_maps):
+    """Section III: the degree to which predictions generalise depends on λ."""
+    structure, maps = q_maps
+    targets = np.broadcast_to(np.array(generalisation.TARGETS)[:, None], structure.sites.shape)[structure.unseen()]
+    monkeypatch.setitem(generalisation.ARMS, "narrow", partial(Gaussian, width_over_spacing=0.25))
+    narrow = generalisation.q_map(generalisation.drawn("narrow", structure), structure, 0)
+    errors = [
+        np.sqrt(np.mean((q_map.ravel()[structure.sites[structure.unseen()]] - targets) ** 2))
+        for q_map in (narrow, maps["Gaussian, λ = 1.25Δ"])
+    ]
+    assert errors[0] > 2 * errors[1]
 
 
 # Section V, Fig. 5

@@ -77,6 +77,7 @@ def test_most_choices_are_greedy_and_some_are_random_or_among_the_best():
     assert 0.7 < np.mean(chosen == 99) < 0.76
     assert 0.17 < np.mean((chosen >= 90) & (chosen < 99)) < 0.21
     assert 0.07 < np.mean(chosen < 90) < 0.11
+    assert Exploration().epsilon + Exploration().top_probability < 0.5  # what is there unless asked for
 
 
 def test_every_placement_of_a_build_has_a_target_between_minus_1_and_1():
