@@ -93,8 +93,9 @@ class Representation(BaseFeaturesExtractor, ABC):
 
     @property
     def spacing(self) -> float:
-        """Δ, the mean distance in Å between neighbouring pixels."""
-        return float(np.mean(self.grid.spacing))
+        """Δ, the mean distance in Å between neighbouring pixels, along the axes that have several."""
+        along = np.array(self.grid.shape) > 1
+        return float(np.mean(self.grid.spacing, where=along if along.any() else True))
 
     @property
     def r(self) -> Tensor:

@@ -109,14 +109,8 @@ class Imagination:
         if self.model is None:
             return []
         judged = _Imagined(explorer, self.settings, self.model, q_maps).judged()
-        taken = {explorer.problem.canonical_key(build) for build in in_flight}
-        new = [
-            build
-            for build in judged
-            if not explorer.builds.visits(build[:-1], build[-1:])[0]
-            and not (taken and explorer.problem.canonical_key(build) in taken)
-        ]
-        return legal_order(new[0], explorer.problem) if new else []
+        new = (build for build in judged if not explorer.builds.is_known(build, in_flight))
+        return next(filter(None, (legal_order(build, explorer.problem) for build in new)), [])
 
     def start_afresh(self) -> None:
         """Forget the model."""
@@ -132,7 +126,10 @@ class Imagination:
         """Become what gave a `state`, for the same problem and representation."""
         self.model = None
         if state:
-            self.model = LocalEnergyModel(problem, representation, np.array([0.0, 1.0]), self.settings.learning_rate)
+            with torch_seeded(0):  # the weights are replaced
+                self.model = LocalEnergyModel(
+                    problem, representation, np.array([0.0, 1.0]), self.settings.learning_rate
+                )
             self.model.load_state_dict(state["weights"])
             self.model.optimizer.load_state_dict(state["optimizer"])
 

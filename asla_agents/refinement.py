@@ -108,7 +108,9 @@ def _best_new(
         others = moves.others[atom]
         if np.isneginf(moves.values[atom, site]):
             break
-        is_new = not builds.visits(others, [site], in_flight)[0]
-        if is_new and (problem.maximum_distance is None or legal_order([*others.tolist(), int(site)], problem)):
+        structure = [*others.tolist(), int(site)]
+        if builds.is_known(structure, in_flight):
+            continue
+        if problem.maximum_distance is None or legal_order(structure, problem):
             return atom, site
     return None

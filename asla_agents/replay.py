@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from asla_agents.build_index import BuildIndex
 from asla_agents.ranges import check_at_least, check_shares
-from asla_agents.symmetry import has_free_origin, move_origin, site_maps
+from asla_agents.symmetry import from_each_origin, has_free_origin, move_origin, site_maps
 from asla_env.problem import Problem
 
 
@@ -38,7 +38,7 @@ class ReplaySettings:
     best_share, latest_share
         Parts of a batch drawn from the builds of lowest energy and from the latest ones; the rest is drawn from all.
     n_best, n_latest
-        How many builds these are; of builds of the same structure only the first counts among the best.
+        How many builds these are; of builds of the same structure only the one of lowest energy counts among the best.
     window_episodes, window_quantile
         The map from energy to target is linear, +1 at the lowest energy so far and -1 at this quantile of the energies
         of so many latest builds.
@@ -114,7 +114,7 @@ class BuildReplay:
         self._hashes = np.random.default_rng(0).integers(2**63, size=problem.n_actions)  # Zobrist's, one a site
         self._sites: list[NDArray[np.int32]] = []
         self._energies: list[float] = []
-        self._structures: list[int] = []  # the key of each build's finished structure
+        self._structures: list[int] = []  # the key of what each build ended with
         self._index = BuildIndex(problem.n_actions)
         self._visits = Counter[int]()
 
@@ -144,8 +144,8 @@ class BuildReplay:
 
     def lowest(self, n: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Sites (builds, atoms) and energies (builds,) in eV of up to n finished structures, lowest energy first."""
-        first, energies = self._first_of_each_structure(), self.energies
-        chosen = [i for i in first if np.isfinite(energies[i]) and len(self._sites[i]) == self._problem.n_to_place][:n]
+        best, energies = self._best_of_each_structure(), self.energies
+        chosen = [i for i in best if np.isfinite(energies[i]) and len(self._sites[i]) == self._problem.n_to_place][:n]
         sites = np.array([self._sites[i] for i in chosen], dtype=np.int64)
         return sites.reshape(-1, self._problem.n_to_place), energies[chosen]
 
@@ -173,9 +173,21 @@ class BuildReplay:
         self._sites.append(sites)
         self._energies.append(energy)
         self._index.add(self._with_template(sites))
-        keys = self._keys(sites)
-        self._structures.append(keys[-1])
-        self._visits.update(keys)
+        self._structures.append(self._key(sites))
+        self._visits.update(self._keys(sites))
+
+    def is_known(self, placed: ArrayLike, in_flight: Sequence[Sequence[int]] = ()) -> bool:
+        """Whether a structure was built, up to symmetry and, where the origin is free, translation.
+
+        Parameters
+        ----------
+        placed
+            Its actions, in any order.
+        in_flight
+            Actions of further builds that count.
+        """
+        key = self._key(np.asarray(placed))
+        return key in self._structures or any(key == self._key(np.asarray(build)) for build in in_flight)
 
     def visits(
         self, placed: ArrayLike, actions: ArrayLike, in_flight: Sequence[Sequence[int]] = ()
@@ -275,7 +287,7 @@ class BuildReplay:
         images = site_map[atoms[len(atoms) - len(placed) :]]
         return images[:step], images[step:last], through
 
-    def _with_template(self, placed: NDArray[np.int32]) -> NDArray[np.int64]:
+    def _with_template(self, placed: NDArray[np.integer]) -> NDArray[np.int64]:
         """Sites of all atoms, the template's first."""
         return np.concatenate([self._problem.template_sites, placed])
 
@@ -293,17 +305,23 @@ class BuildReplay:
         n, settings = len(self), self.settings
         n_best = round(settings.best_share * batch_size)
         n_latest = min(round(settings.latest_share * batch_size), batch_size - n_best)  # both may be rounded up
-        best = self._first_of_each_structure()[: settings.n_best]
+        best = self._best_of_each_structure()[: settings.n_best]
         return np.concatenate([
             rng.choice(best, size=n_best),
             rng.integers(max(0, n - settings.n_latest), n, size=n_latest),
             rng.integers(n, size=batch_size - n_best - n_latest),
         ])  # fmt: skip
 
-    def _first_of_each_structure(self) -> NDArray[np.intp]:
-        """Index of the first build of each structure, lowest energy first."""
-        _, first = np.unique(self._structures, return_index=True)
-        return np.asarray(first[np.argsort(self.energies[first], kind="stable")])
+    def _best_of_each_structure(self) -> NDArray[np.intp]:
+        """Index of the build of lowest energy of each structure, the first of equal ones, lowest energy first."""
+        order = np.argsort(self.energies, kind="stable")
+        _, first = np.unique(np.array(self._structures)[order], return_index=True)
+        return np.asarray(order[np.sort(first)])
+
+    def _key(self, sites: NDArray[np.integer]) -> int:
+        """Key of a structure, equal for all orders, symmetric images and, where the origin is free, translations."""
+        frames = from_each_origin(self._with_template(sites), self._problem) if self._free_origin else sites
+        return int(np.bitwise_xor.reduce(self._hashes[self._maps[:, frames]], axis=-1).min())
 
     def _keys(self, sites: NDArray[np.int32]) -> list[int]:
         """Key of the structure after each placement, equal for all orders and symmetric images."""

@@ -46,7 +46,7 @@ class SymmetricMean:
     """
 
     def __init__(self, problem: Problem, only_identity: bool = False) -> None:
-        pixel_maps = augmentations(problem)[: 1 if only_identity else _MOST_IMAGES]
+        pixel_maps = _without_translations(augmentations(problem), problem)[: 1 if only_identity else _MOST_IMAGES]
         self._site_maps = site_maps(pixel_maps, len(problem.species))
         self._origins = np.argsort(self._site_maps, axis=1)
 
@@ -71,6 +71,15 @@ class SymmetricMean:
             return self.mean(q_values.reshape(*moved.shape[:2], -1))
 
         return mean
+
+
+def _without_translations(pixel_maps: NDArray[np.int64], problem: Problem) -> NDArray[np.int64]:
+    """Of pixel permutations (n, n_pixels) that differ by a translation, the first."""
+    shape, kept = problem.grid.shape, dict[bytes, NDArray[np.int64]]()
+    for pixel_map in pixel_maps:
+        indices = np.stack(np.unravel_index(pixel_map, shape), axis=-1)
+        kept.setdefault(((indices - indices[0]) % shape).tobytes(), pixel_map)
+    return np.array(list(kept.values()))
 
 
 def has_free_origin(problem: Problem) -> bool:
@@ -99,3 +108,23 @@ def move_origin(sites: NDArray[np.int64], problem: Problem) -> NDArray[np.int64]
     origin = np.stack(np.unravel_index(problem.template_sites % grid.n_pixels, grid.shape))  # [axis, 1]
     moved = np.ravel_multi_index(tuple(indices - indices[:, :1] + origin), grid.shape, mode="wrap")
     return np.asarray(species * grid.n_pixels + moved, dtype=np.int64)
+
+
+def from_each_origin(sites: NDArray[np.int64], problem: Problem) -> NDArray[np.int64]:
+    """Translate a structure so that each atom of the template's species once becomes the template.
+
+    Parameters
+    ----------
+    sites
+        Sites of all atoms, shape (atoms,); the first is the template.
+    problem
+        A problem for which `has_free_origin` is true.
+
+    Returns
+    -------
+    NDArray
+        Sites of the moved other atoms, shape (origins, atoms - 1).
+    """
+    species = sites // problem.grid.n_pixels
+    firsts = np.flatnonzero(species == species[0])
+    return np.array([move_origin(np.append(sites[i], np.delete(sites, i)), problem)[1:] for i in firsts])

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from asla_agents.asla import ASLA
@@ -69,7 +70,7 @@ def test_a_plan_is_a_whole_legal_build_that_was_not_paid_for(problem):
     for _ in range(3):
         plan = imagination.plan(explorer, q_maps, representation(problem))
         assert is_legal(plan, problem)
-        assert explorer.builds.visits(plan[:-1], plan[-1:])[0] == 0
+        assert problem.canonical_key(plan) not in {problem.canonical_key(known) for known, _ in explorer.builds}
         explorer.builds.add(plan, 1.0)
 
 
@@ -95,6 +96,25 @@ def test_the_build_of_lowest_predicted_energy_is_paid_for():
     ((builds, energies),) = judged
     assert len(builds) == 6
     assert sorted(plan) == sorted(builds[np.argmin(energies)])
+
+
+def test_what_no_order_can_build_is_passed_over(monkeypatch):
+    problem = PROBLEMS["maximum distance"]
+    explorer = make_explorer(problem)
+    buildable = random_build(problem, np.random.default_rng(9))
+    orders = (legal_order([*buildable[:-1], site], problem) for site in range(problem.n_actions))
+    broken = [*buildable[:-1], next(site for site, order in enumerate(orders) if not order)]
+    monkeypatch.setattr(_Imagined, "judged", lambda _: np.array([broken, buildable]))
+    plan = Imagination(FAST).plan(explorer, random_q_maps(), representation(problem))
+    assert sorted(plan) == sorted(buildable)
+
+
+def test_a_model_that_is_made_again_leaves_global_randomness_alone():
+    explorer, imagination = make_explorer(), Imagination(FAST)
+    imagination.plan(explorer, random_q_maps(), representation())
+    before = torch.get_rng_state()
+    Imagination(FAST).restore(imagination.state(), MINI, representation())
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_moving_atoms_lowers_the_predicted_energies():

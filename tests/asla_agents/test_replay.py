@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asla_agents.replay import BuildReplay, ReplaySettings
-from asla_agents.symmetry import augmentations, has_free_origin
+from asla_agents.symmetry import augmentations, has_free_origin, move_origin
 from asla_env import Grid, Problem
 from asla_env.action import action_mask
 from asla_env.observation import one_hot, placed_sites
@@ -42,6 +42,7 @@ def make_problem(grid=PLANE, to_place=None, symbols="C", positions=((0, 2),)) ->
 
 
 PROBLEM = make_problem()
+FREE = make_problem(Grid((7, 6), (5.6, 4.8), (True, True)), {"C": 3, "H": 2})  # any carbon atom may be the template
 PROBLEMS = {
     "one species": PROBLEM,
     "two species": make_problem(to_place={"H": 2, "C": 1}),
@@ -305,6 +306,40 @@ def test_visits_count_the_builds_through_a_structure_whatever_its_order_and_mirr
     replay.keep_first(0)
     assert replay.visits([], placed[:1], in_flight).tolist() == [2]
     assert not replay.visits([], np.arange(problem.n_actions)).any()
+
+
+# What is known
+
+
+@every_problem
+def test_a_structure_is_known_whatever_its_order_and_mirror_image(problem):
+    replay, rng = make_replay(problem), np.random.default_rng(3)
+    placed = random_build(problem, rng)
+    assert not replay.is_known(placed)
+    replay.add(placed, 0.0)
+    for permutation in maps(problem):
+        assert replay.is_known(rng.permutation(permuted(placed, permutation, problem)))
+    others = [random_build(problem, rng) for _ in range(20)]
+    assert [replay.is_known(other) for other in others] == [
+        problem.canonical_key(other) == problem.canonical_key(placed) for other in others
+    ]
+    assert replay.is_known(mirrored(others[0], problem), in_flight=[others[0]])
+    replay.keep_first(0)
+    assert not replay.is_known(placed)
+
+
+def test_where_the_origin_is_free_a_structure_is_known_and_counted_once_seen_from_any_of_its_atoms():
+    replay, rng = make_replay(FREE), np.random.default_rng(0)
+    placed = random_build(FREE, rng)
+    atoms = np.concatenate([FREE.template_sites, placed])
+    carbon = np.flatnonzero(atoms // FREE.grid.n_pixels == atoms[0] // FREE.grid.n_pixels)
+    from_others = [move_origin(np.roll(atoms, -i), FREE)[1:] for i in carbon]
+    replay.add(placed, 3.0)
+    for seen, energy in zip(from_others, (5.0, 2.0, 4.0, 6.0), strict=True):
+        assert replay.is_known(seen)
+        replay.add(seen.tolist(), energy)
+    assert replay.lowest(9)[1].tolist() == [2.0]
+    assert not replay.is_known(random_build(FREE, rng))
 
 
 # Neighbours
@@ -576,9 +611,9 @@ def test_the_lowest_are_finished_structures_with_an_energy_each_once():
     for placed, energy in [*builds, ([1, 20, 30], 9.0), ([2, 9, 30], 7.0)]:
         replay.add(placed, energy)
     sites, energies = replay.lowest(2)
-    assert sites.tolist() == [[1, 9, 20], [2, 9, 30]]
-    assert energies.tolist() == [5.0, 7.0]
-    assert replay.lowest(9)[1].tolist() == [5.0, 7.0, 9.0]
+    assert sites.tolist() == [mirror, [2, 9, 30]]
+    assert energies.tolist() == [3.0, 7.0]
+    assert replay.lowest(9)[1].tolist() == [3.0, 7.0, 9.0]
     assert make_replay().lowest(2)[0].shape == (0, 3)
 
 

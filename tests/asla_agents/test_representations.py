@@ -109,6 +109,12 @@ def test_angular_kernels_are_exact_at_both_precisions(dtype, tolerance):
         np.testing.assert_allclose(kernel, expected, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("length", [0.2, 10.0])
+def test_the_spacing_is_that_of_neighbouring_pixels_however_long_an_axis_of_one_pixel_is(length):
+    assert make("gaussian", Grid((41, 1), (8.2, length), (True, False))).spacing == pytest.approx(0.2)
+    assert make("gaussian", Grid((1, 1), (length, length), (False, False))).spacing == pytest.approx(length)
+
+
 def test_constants_are_read_from_the_module_at_its_precision():
     agr, displaced, angular = (make(name).double() for name in NORMALISED)
     assert agr.r.dtype == agr.widths.dtype == displaced.centers.dtype == angular.theta.dtype == torch.float64

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from asla_agents.symmetry import SymmetricMean, augmentations, has_free_origin, move_origin
+from asla_agents.symmetry import SymmetricMean, augmentations, from_each_origin, has_free_origin, move_origin
 from asla_env import Grid, Problem, problems
 from asla_env.action import action_mask
 from asla_env.observation import one_hot
@@ -177,7 +177,24 @@ def distances_of(sites, problem: Problem) -> np.ndarray:
     return np.linalg.norm(gaps, axis=-1)[np.triu_indices(len(positions), 1)]
 
 
+def test_a_structure_is_seen_from_each_atom_of_the_template_s_species_once():
+    atoms = np.concatenate([FREE.template_sites, random_build(FREE, np.random.default_rng(2))])
+    seen = from_each_origin(atoms, FREE)
+    assert seen.shape == (np.count_nonzero(atoms < FREE.grid.n_pixels), FREE.n_to_place)
+    assert {FREE.canonical_key(placed) for placed in seen} == {FREE.canonical_key(atoms[1:])}
+    assert len({tuple(sorted(placed)) for placed in seen.tolist()}) == len(seen)
+
+
 # Q-values averaged over symmetric images
+
+
+def test_images_that_differ_by_a_translation_count_once_as_convolutions_know_of_it():
+    lattice = make_problem([(0, 0), (2, 0), (0, 2), (2, 2)], "C4", Grid((4, 4), (3.2, 3.2), (True, True)), {"C": 1})
+    assert len(augmentations(lattice)) == 32
+    images = SymmetricMean(lattice).images(np.arange(16).reshape(1, 1, 4, 4))[:, 0, 0]
+    assert len(images) == 8
+    corners = np.stack([np.roll(shown, (i, j), (0, 1)) for shown in images for i in range(4) for j in range(4)])
+    assert len(np.unique(corners.reshape(len(corners), -1), axis=0)) == len(corners)
 
 
 @pytest.mark.parametrize("problem", TEMPLATES, ids=str)
