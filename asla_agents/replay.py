@@ -186,8 +186,8 @@ class BuildReplay:
         in_flight
             Actions of further builds that count.
         """
-        key = self._key(np.asarray(placed))
-        return key in self._structures or any(key == self._key(np.asarray(build)) for build in in_flight)
+        key, *others = (self._key(np.asarray(build, dtype=np.int64)) for build in (placed, *in_flight))
+        return key in self._structures or key in others
 
     def visits(
         self, placed: ArrayLike, actions: ArrayLike, in_flight: Sequence[Sequence[int]] = ()
