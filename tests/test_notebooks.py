@@ -25,6 +25,7 @@ _LIMIT_S = 240  # for a busy machine: the longest takes a minute or two
 # While a message is sent to a slider one that comes may be missed, and waited for for ever, most often on a busy
 # machine, unless it is looked for again: github.com/jupyter/nbclient/issues/312.
 _LOOK_AGAIN = """\
+from itertools import count
 from queue import Empty
 
 from jupyter_client.channels import AsyncZMQSocketChannel
@@ -33,7 +34,7 @@ look = AsyncZMQSocketChannel.get_msg
 
 
 async def look_again(self, timeout=None):
-    for _ in range(10**9 if timeout is None else int(timeout) + 1):
+    for _ in count() if timeout is None else range(int(timeout) + 1):
         try:
             return await look(self, 1)
         except Empty:

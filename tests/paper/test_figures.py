@@ -23,6 +23,17 @@ def q_maps():
     return structure, maps
 
 
+def unseen(q_map, structure):
+    """Q-values where the image is not what was trained on, and what they should be."""
+    targets = np.broadcast_to(np.array(generalisation.TARGETS)[:, None], structure.sites.shape)
+    return q_map.ravel()[structure.sites[structure.unseen()]], targets[structure.unseen()]
+
+
+def unseen_error(q_map, structure):
+    values, targets = unseen(q_map, structure)
+    return np.sqrt(np.mean((values - targets) ** 2))
+
+
 # Section III, Fig. 3
 
 
@@ -46,11 +57,10 @@ def test_the_training_data_are_reproduced_wherever_they_appear(q_maps, arm):
 def test_elsewhere_only_the_gaussian_agent_predicts_what_it_should(q_maps):
     """Section III: one-hot gives noise elsewhere, Gaussians a smoothened map of meaningful values."""
     structure, maps = q_maps
-    targets = np.broadcast_to(np.array(generalisation.TARGETS)[:, None], structure.sites.shape)[structure.unseen()]
-    values = {arm: q_map.ravel()[structure.sites[structure.unseen()]] for arm, q_map in maps.items()}
-    one_hot, gaussian = (np.sqrt(np.mean((predicted - targets) ** 2)) for predicted in values.values())
-    assert gaussian < 0.5 * one_hot
-    assert np.all(np.sign(list(values.values())[1]) == targets)
+    one_hot, gaussian = maps.values()
+    assert unseen_error(gaussian, structure) < 0.5 * unseen_error(one_hot, structure)
+    values, targets = unseen(gaussian, structure)
+    assert np.all(np.sign(values) == targets)
 
 
 def test_the_map_of_the_gaussian_agent_is_smoother(q_maps):
@@ -76,14 +86,9 @@ def test_the_extended_structure_is_seen_through_its_periodic_images(q_maps):
 def test_how_well_gaussians_generalise_depends_on_their_width(monkeypatch, q_maps):
     """Section III: the degree to which predictions generalise depends on λ."""
     structure, maps = q_maps
-    targets = np.broadcast_to(np.array(generalisation.TARGETS)[:, None], structure.sites.shape)[structure.unseen()]
     monkeypatch.setitem(generalisation.ARMS, "narrow", partial(Gaussian, width_over_spacing=0.25))
     narrow = generalisation.q_map(generalisation.drawn("narrow", structure), structure, 0)
-    errors = [
-        np.sqrt(np.mean((q_map.ravel()[structure.sites[structure.unseen()]] - targets) ** 2))
-        for q_map in (narrow, maps["Gaussian, λ = 1.25Δ"])
-    ]
-    assert errors[0] > 2 * errors[1]
+    assert unseen_error(narrow, structure) > 2 * unseen_error(maps["Gaussian, λ = 1.25Δ"], structure)
 
 
 # Section V, Fig. 5
