@@ -11,6 +11,7 @@ from asla_agents.explorer import Explorer
 from asla_agents.planning import plan
 from asla_agents.refinement import is_due, refined
 from asla_agents.replay import ReplaySettings
+from asla_agents.symmetry import move_origin
 from asla_env import Grid, Problem
 from asla_env.action import ActionMask
 from asla_env.observation import one_hot
@@ -134,6 +135,14 @@ def test_what_is_on_its_way_is_not_planned_again():
     second = refined(explorer, q_maps, [first])
     assert set(first) != set(second)
     assert set(refined(explorer, q_maps)) == set(first)
+
+
+def test_what_was_built_with_another_of_its_atoms_as_the_template_is_not_planned():
+    explorer, (_, q_maps) = make_explorer([-100.0, 50.0, 51.0]), q_map()
+    first = refined(explorer, q_maps)
+    atoms = np.concatenate([MINI.template_sites, first])
+    explorer.builds.add(move_origin(np.roll(atoms, 1), MINI)[1:].tolist(), 52.0)
+    assert MINI.canonical_key(refined(explorer, q_maps)) != MINI.canonical_key(first)
 
 
 def test_many_images_are_asked_for_in_parts_with_the_same_result(monkeypatch):
