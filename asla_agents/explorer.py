@@ -156,7 +156,7 @@ class Explorer:
         policy
             The network that built it.
         """
-        self.builds.add(placed, info["energy"])
+        self.builds.add(placed, np.inf if _is_penalty(info) else info["energy"])
         self.found |= info["is_success"]
         lowest = np.inf if self.best is None else self.best.energy
         if info["calculator_error"] is None and info["energy"] < lowest:
@@ -195,3 +195,8 @@ class Explorer:
         best = state["best"]
         self.best = best and BestBuild(tuple(best["placed"]), best["energy"], best["energy_above_reference"], weights)
         self.found = bool(state["found"])
+
+
+def _is_penalty(info: dict[str, Any]) -> bool:
+    """Whether the energy is the penalty of a failed calculation; not so where the reference's has failed alone."""
+    return info["calculator_error"] is not None and bool(np.isfinite(info["energy_above_reference"]))
