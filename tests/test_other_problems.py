@@ -1,0 +1,54 @@
+"""Problems of the benchmarks that are not of the paper: what they hold, and that a search takes them by their ids."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from asla_agents.study import Study
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def other_problems(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    yield importlib.import_module("other_problems")
+    for name in sys.modules.pop("other_problems").PROBLEMS:
+        gym.registry.pop(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "to_place", "periodic"),
+    [
+        ("Benzene-v0", {"C": 4, "H": 6}, (False, False)),
+        ("BenzeneBound-v0", {"C": 4, "H": 6}, (False, False)),
+        ("Ethylene-v0", {"C": 1, "H": 4}, (False, False)),
+        ("BoronNitride-v0", {"B": 5, "N": 6}, (True, True)),
+        ("Graphene16-v0", {"C": 15}, (True, True)),
+    ],
+)
+def test_what_is_to_be_found_is_flat_and_comes_by_its_id(other_problems, name, to_place, periodic):
+    problem = gym.make(name, evaluator="gfn1-xtb").unwrapped.problem
+    assert (dict(problem.to_place), problem.grid.periodic) == (to_place, periodic)
+
+
+@pytest.mark.parametrize(("name", "bond"), [("boron_nitride", 2.50 / 3**0.5), ("graphene_16", 2.467 / 3**0.5)])
+def test_each_atom_of_a_sheet_has_three_neighbours_of_the_other_kind(other_problems, name, bond):
+    sheet = getattr(other_problems, name)().reference
+    distances = sheet.get_all_distances(mic=True) + 9 * np.eye(len(sheet))
+    near = distances < 1.1 * bond
+    assert near.sum(axis=0).tolist() == [3] * len(sheet)
+    np.testing.assert_allclose(distances[near], bond)
+    if name == "boron_nitride":
+        symbols = np.array(sheet.symbols)
+        assert all(symbols[i] != symbols[j] for i, j in np.argwhere(near))
+
+
+def test_the_study_of_them_has_one_arm_for_each(other_problems):
+    study = Study.model_validate_json((BENCHMARKS / "studies" / "other_problems.json").read_text())
+    ids = {study.config(arm, seed=0).env_id for arm in study.arms}
+    assert ids == {f"other_problems:{name}" for name in other_problems.PROBLEMS}
