@@ -15,10 +15,14 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 @pytest.fixture
 def other_problems(monkeypatch):
+    """The module, its ids the only ones: pages of the documentation register some of the same names."""
+    registered = dict(gym.registry)
+    gym.registry.clear()
     monkeypatch.syspath_prepend(BENCHMARKS)
     yield importlib.import_module("other_problems")
-    for name in sys.modules.pop("other_problems").PROBLEMS:
-        gym.registry.pop(name)
+    del sys.modules["other_problems"]
+    gym.registry.clear()
+    gym.registry.update(registered)
 
 
 @pytest.mark.parametrize(
