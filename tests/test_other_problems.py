@@ -38,6 +38,7 @@ def other_problems(monkeypatch):
 def test_what_is_to_be_found_is_flat_and_comes_by_its_id(other_problems, name, to_place, periodic):
     problem = gym.make(name, evaluator="gfn1-xtb").unwrapped.problem
     assert (dict(problem.to_place), problem.grid.periodic) == (to_place, periodic)
+    assert problem.maximum_distance == (1.3 if name == "BenzeneBound-v0" else None)
 
 
 @pytest.mark.parametrize(("name", "bond"), [("boron_nitride", 2.50 / 3**0.5), ("graphene_16", 2.467 / 3**0.5)])

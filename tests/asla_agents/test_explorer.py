@@ -10,7 +10,6 @@ from asla_agents.explorer import Explorer
 from asla_agents.imagination import Imagination, ImaginationSettings
 from asla_agents.replay import ReplaySettings
 from asla_agents.representations import Gaussian
-from asla_env.action import ActionMask
 from asla_env.problems import graphene_mini
 
 MINI = graphene_mini()
@@ -18,11 +17,7 @@ COMPUTED, FAILED = (np.array([7.0, 5.0, 9.0]), np.array([1200.0, 1200.0, 1200.0,
 
 
 def random_build(rng: np.random.Generator) -> list[int]:
-    mask, build = ActionMask(MINI), []
-    while len(build) < MINI.n_to_place:
-        build.append(int(rng.choice(np.flatnonzero(mask.legal))))
-        mask.place(build[-1])
-    return build
+    return rng.choice(MINI.n_actions, size=MINI.n_to_place, replace=False).tolist()
 
 
 def info_of(placed, energy, above=None, error=None, is_success=False):
