@@ -25,8 +25,8 @@ class Exploration:
         after the action before: what is known well is left for what is nearly as promising.
     refined_share
         Of each ten builds since the lowest energy, the first ones, as many as this part rounds to, are not built from
-        the template but are one of the best with atoms moved where the Q-map gains most; see
-        `asla_agents.refinement`.
+        the template but are one of the best with atoms moved, where the Q-map gains most or, every other one, by a
+        pixel where pairs of atoms are predicted to gain; see `asla_agents.refinement`.
     average_symmetric
         Whether Q-values are averaged over the images of a structure under the symmetries of the problem, up to eight,
         which are as stable as it is: what the network says of them differs by its error alone.

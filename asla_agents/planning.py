@@ -31,7 +31,7 @@ def plan(
         How many builds, planned or not, have no energy yet.
     """
     q_maps = explorer.symmetric_mean.averaged(policy.advantages)
-    planned = refined(explorer, q_maps, in_flight) if is_due(explorer, n_begun) else []
+    planned = refined(explorer, q_maps, in_flight, n_begun) if is_due(explorer, n_begun) else []
     if planned or imagination is None:
         return planned
     return imagination.plan(explorer, q_maps, policy.features_extractor, in_flight)

@@ -1,12 +1,15 @@
-"""Builds that are the best ones so far with atoms moved: a local search in which the Q-map says what to move where."""
+"""Builds that are the best ones so far with atoms moved, as the Q-map or what pairs of atoms bring says."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asla_agents.explorer import Explorer
+from asla_agents.pair_energies import PairEnergies
 from asla_agents.replay import BuildReplay
 from asla_agents.symmetry import QMaps
 from asla_env.action import legal_order, masks_without_each
@@ -14,8 +17,15 @@ from asla_env.observation import one_hot
 from asla_env.problem import Problem
 
 _PERIOD = 10  # builds since the lowest energy, of which the first ones are refined
-_PARENTS = 5  # structures of lowest energy of which one is refined
+_PARENTS = 5  # structures of lowest energy of which one is refined by the Q-map
+_FITTED = 100  # structures of lowest energy that tell what pairs of atoms bring
 _IMAGES_AT_ONCE = 128
+
+_Gains = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
+"""What a structure gains if an atom goes elsewhere, -inf where it shall not, shape (moving atoms, actions).
+
+It is asked with the sites of the atoms that stay, shape (moving atoms, atoms - 1), and those that the others leave.
+"""
 
 
 def is_due(explorer: Explorer, n_begun: int = 0) -> bool:
@@ -34,12 +44,15 @@ def is_due(explorer: Explorer, n_begun: int = 0) -> bool:
     return since_lowest % _PERIOD < round(_PERIOD * explorer.exploration.refined_share)
 
 
-def refined(explorer: Explorer, q_maps: QMaps, in_flight: Sequence[Sequence[int]] = ()) -> list[int]:
-    """Plan a structure that is not known yet: one of the best, its atoms moved where the Q-map gains most.
+def refined(explorer: Explorer, q_maps: QMaps, in_flight: Sequence[Sequence[int]] = (), n_begun: int = 0) -> list[int]:
+    """Plan a structure that is not known yet: one of the best with atoms moved.
 
-    An atom's gain is the Q-value of its new site minus that of its own, with all other atoms in place. The first one is
-    moved in that of the five builds of lowest energy where target and gain have the highest sum. As long as each build
-    lowers the lowest energy, the next one may move twice as many atoms, each once and only if it gains.
+    The first and the third of each ten builds since the lowest energy move atoms of the lowest structure by a pixel,
+    diagonally too, if that is predicted to lower the energy; see `asla_agents.pair_energies`. Otherwise an atom goes
+    where the Q-map gains most: an atom's gain is the Q-value of its new site minus that of its own, with all other
+    atoms in place, and the first one is moved in that of the five structures of lowest energy where target and gain
+    have the highest sum. As long as each build lowers the lowest energy, the next one may move twice as many atoms,
+    each once and only if it gains.
 
     Parameters
     ----------
@@ -49,6 +62,8 @@ def refined(explorer: Explorer, q_maps: QMaps, in_flight: Sequence[Sequence[int]
         The network's Q-values.
     in_flight
         Actions of builds whose energies are not known yet; they are not planned again.
+    n_begun
+        How many builds have no energy yet.
 
     Returns
     -------
@@ -56,12 +71,29 @@ def refined(explorer: Explorer, q_maps: QMaps, in_flight: Sequence[Sequence[int]
         Actions in a legal order; none if there is no such structure.
     """
     builds, problem = explorer.builds, explorer.problem
-    structures, energies = builds.lowest(_PARENTS)
+    structures, energies = builds.lowest(_FITTED)
     if not len(structures):
         return []
-    values, moved = builds.targets(energies), list[int]()
+    if len(structures) > 1 and (builds.episodes_since_lowest + n_begun) % 2 == 0:
+        gains = partial(_gains_by_a_pixel, pairs=PairEnergies(problem, structures, energies), problem=problem)
+        polished = _moved(structures[:1], np.zeros(1), gains, explorer, in_flight)
+        if polished:
+            return polished
+    best, targets = structures[:_PARENTS], builds.targets(energies[:_PARENTS])
+    return _moved(best, targets, partial(_gains_by_q_map, q_maps=q_maps, problem=problem), explorer, in_flight)
+
+
+def _moved(
+    structures: NDArray[np.int64],
+    values: NDArray[np.float64],
+    gains: _Gains,
+    explorer: Explorer,
+    in_flight: Sequence[Sequence[int]],
+) -> list[int]:
+    """Actions in a legal order that make one of some structures (n, atoms), of values (n,), with atoms moved."""
+    builds, problem, moved = explorer.builds, explorer.problem, list[int]()
     for _ in range(min(2 ** max(0, builds.lowered_in_a_row - 1), problem.n_to_place)):
-        moves = _moves(structures, values, moved, q_maps, problem)
+        moves = _moves(structures, values, moved, gains, problem)
         best = _best_new(moves, builds, in_flight, problem)
         if best is None or (moved and moves.values[best] <= values[0]):
             break
@@ -81,7 +113,11 @@ class _Moves(NamedTuple):
 
 
 def _moves(
-    structures: NDArray[np.int64], values: NDArray[np.float64], moved: Sequence[int], q_maps: QMaps, problem: Problem
+    structures: NDArray[np.int64],
+    values: NDArray[np.float64],
+    moved: Sequence[int],
+    gains: _Gains,
+    problem: Problem,
 ) -> _Moves:
     """Move each atom that was not moved yet of structures (n, atoms) whose values (n,) are known."""
     n, n_atoms = structures.shape
@@ -91,12 +127,42 @@ def _moves(
     own, each = structures.ravel(), np.arange(structures.size)
     legal[each, own] = False
     legal[np.isin(own, moved)] = False
+    moved_values = np.repeat(values, n_atoms)[:, None] + gains(others, own)
+    return _Moves(others, np.where(legal, moved_values, -np.inf))
+
+
+def _gains_by_q_map(
+    others: NDArray[np.int64], own: NDArray[np.int64], q_maps: QMaps, problem: Problem
+) -> NDArray[np.float64]:
+    """Q-value of each site minus that of an atom's own."""
     parts = np.array_split(others, -(-len(others) // _IMAGES_AT_ONCE))
     q_values = np.concatenate(
         [q_maps(np.array([one_hot(sites.tolist(), problem) for sites in part])) for part in parts]
     )
-    gains = q_values - q_values[each, own][:, None]
-    return _Moves(others, np.where(legal, np.repeat(values, n_atoms)[:, None] + gains, -np.inf))
+    return np.asarray(q_values - q_values[np.arange(len(own)), own][:, None])
+
+
+def _gains_by_a_pixel(
+    others: NDArray[np.int64], own: NDArray[np.int64], pairs: PairEnergies, problem: Problem
+) -> NDArray[np.float64]:
+    """By how many eV the energy is predicted to fall if an atom goes a pixel further, where it is."""
+    sites = [_sites_around(site, problem) for site in own]
+    atoms = np.repeat(np.arange(len(own)), [len(around) for around in sites])
+    to = np.concatenate(sites)
+    falls = pairs.changes(np.column_stack([others, own])[:1]) - pairs.changes(np.column_stack([others[atoms], to]))
+    gains = np.full((len(own), problem.n_actions), -np.inf)
+    gains[atoms, to] = np.where(falls > 0, falls, -np.inf)
+    return gains
+
+
+def _sites_around(site: np.int64, problem: Problem) -> NDArray[np.int64]:
+    """A site and those beside it, diagonally too."""
+    grid = problem.grid
+    species, pixel = divmod(int(site), grid.n_pixels)
+    steps = np.array(list(product((-1, 0, 1), repeat=grid.ndim)))
+    indices = steps + np.unravel_index(pixel, grid.shape)
+    inside = np.all(np.array(grid.periodic) | ((indices >= 0) & (indices < grid.shape)), axis=1)
+    return np.asarray(species * grid.n_pixels + np.ravel_multi_index(indices[inside].T, grid.shape, mode="wrap"))
 
 
 def _best_new(

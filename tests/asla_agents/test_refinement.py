@@ -8,12 +8,13 @@ from ase import Atoms
 
 from asla_agents.exploration import Exploration
 from asla_agents.explorer import Explorer
+from asla_agents.pair_energies import PairEnergies
 from asla_agents.planning import plan
 from asla_agents.refinement import is_due, refined
 from asla_agents.replay import ReplaySettings
 from asla_agents.symmetry import move_origin
 from asla_env import Grid, Problem
-from asla_env.action import ActionMask
+from asla_env.action import ActionMask, masks_without_each
 from asla_env.observation import one_hot
 from asla_env.problems import graphene_mini, naphthalene
 
@@ -47,6 +48,11 @@ def q_map(problem=MINI, seed=0):
     """The same Q-values whatever the structure."""
     values = np.random.default_rng(seed).random(problem.n_actions)
     return values, lambda images: np.tile(values, (len(images), 1))
+
+
+def refined_by_q_map(explorer: Explorer, q_maps, in_flight=()) -> list[int]:
+    """A refined build whose turn it is to ask the Q-map."""
+    return refined(explorer, q_maps, in_flight, n_begun=1 - explorer.builds.episodes_since_lowest % 2)
 
 
 def sites(explorer: Explorer, i: int) -> set[int]:
@@ -85,7 +91,7 @@ def test_a_refined_build_is_legal_and_new_and_differs_in_one_atom_from_one_of_th
     explorer.builds.add(random_build(problem, np.random.default_rng(7)), 50.0)
     parents = [sites(explorer, i) for i in range(4, 9)]
     for seed in range(5):
-        build = refined(explorer, q_map(problem, seed)[1])
+        build = refined_by_q_map(explorer, q_map(problem, seed)[1])
         assert is_legal(build, problem)
         assert problem.canonical_key(build) not in {problem.canonical_key(known) for known, _ in explorer.builds}
         assert max(len(parent & set(build)) for parent in parents) == problem.n_to_place - 1
@@ -100,12 +106,12 @@ def test_the_atom_that_gains_most_is_moved_to_the_best_legal_site():
     for site in first - {worst}:
         mask.place(site)
     best = max(np.flatnonzero(mask.legal), key=lambda site: values[site])
-    assert set(refined(explorer, q_maps)) == first - {worst} | {best}
+    assert set(refined_by_q_map(explorer, q_maps)) == first - {worst} | {best}
 
 
 def test_all_other_atoms_are_in_the_image_that_an_atom_is_judged_by():
     explorer, asked = make_explorer([1.0]), []
-    refined(explorer, lambda images: asked.append(images) or np.zeros((len(images), MINI.n_actions)))
+    refined_by_q_map(explorer, lambda images: asked.append(images) or np.zeros((len(images), MINI.n_actions)))
     build = explorer.builds._sites[0].tolist()
     expected = np.array([one_hot(build[:i] + build[i + 1 :], MINI) for i in range(len(build))])
     np.testing.assert_array_equal(asked[0], expected)
@@ -116,7 +122,7 @@ def test_each_lower_energy_in_a_row_doubles_the_atoms_that_are_moved(energies, n
     """Two energies are a row of two, as the first build is the lowest of its time."""
     explorer = make_explorer(energies)
     values = np.arange(MINI.n_actions, dtype=float)
-    build = refined(explorer, lambda images: np.tile(values, (len(images), 1)))
+    build = refined_by_q_map(explorer, lambda images: np.tile(values, (len(images), 1)))
     n_left = max(len(sites(explorer, i) & set(build)) for i in range(len(energies)))
     assert MINI.n_to_place - n_left <= n_moved
     assert n_moved > 2 or MINI.n_to_place - n_left == n_moved
@@ -125,31 +131,31 @@ def test_each_lower_energy_in_a_row_doubles_the_atoms_that_are_moved(energies, n
 
 def test_but_only_the_first_one_may_lose_by_its_move():
     explorer = make_explorer([9, 8, 7, 6])
-    build = refined(explorer, lambda images: np.zeros((len(images), MINI.n_actions)))
+    build = refined_by_q_map(explorer, lambda images: np.zeros((len(images), MINI.n_actions)))
     assert max(len(sites(explorer, i) & set(build)) for i in range(4)) == MINI.n_to_place - 1
 
 
 def test_what_is_on_its_way_is_not_planned_again():
     explorer, (_, q_maps) = make_explorer([3.0, 9.0]), q_map()
-    first = refined(explorer, q_maps)
-    second = refined(explorer, q_maps, [first])
+    first = refined_by_q_map(explorer, q_maps)
+    second = refined_by_q_map(explorer, q_maps, [first])
     assert set(first) != set(second)
-    assert set(refined(explorer, q_maps)) == set(first)
+    assert set(refined_by_q_map(explorer, q_maps)) == set(first)
 
 
 def test_what_was_built_with_another_of_its_atoms_as_the_template_is_not_planned():
     explorer, (_, q_maps) = make_explorer([-100.0, 50.0, 51.0]), q_map()
-    first = refined(explorer, q_maps)
+    first = refined_by_q_map(explorer, q_maps)
     atoms = np.concatenate([MINI.template_sites, first])
     explorer.builds.add(move_origin(np.roll(atoms, 1), MINI)[1:].tolist(), 52.0)
-    assert MINI.canonical_key(refined(explorer, q_maps)) != MINI.canonical_key(first)
+    assert MINI.canonical_key(refined_by_q_map(explorer, q_maps)) != MINI.canonical_key(first)
 
 
 def test_many_images_are_asked_for_in_parts_with_the_same_result(monkeypatch):
     explorer, (_, q_maps), sizes = make_explorer([9, 8, 7]), q_map(), []
-    whole = refined(explorer, q_maps)
+    whole = refined_by_q_map(explorer, q_maps)
     monkeypatch.setattr("asla_agents.refinement._IMAGES_AT_ONCE", 7)
-    assert refined(explorer, lambda images: sizes.append(len(images)) or q_maps(images)) == whole
+    assert refined_by_q_map(explorer, lambda images: sizes.append(len(images)) or q_maps(images)) == whole
     assert max(sizes) <= 7
     assert sum(sizes) >= 3 * MINI.n_to_place
 
@@ -167,14 +173,14 @@ def test_a_move_after_which_no_order_is_legal_is_passed_over():
         values[1] = -100.0  # whoever is there gains most by leaving
         return np.tile(values, (len(images), 1))
 
-    assert refined(explorer, q_maps) == []  # 2 may go nowhere either
+    assert refined_by_q_map(explorer, q_maps) == []  # 2 may go nowhere either
     explorer.builds.add([1], 1.0)
-    assert refined(explorer, q_maps) == []
+    assert refined_by_q_map(explorer, q_maps) == []
 
 
 @pytest.mark.parametrize("energies", [[], [np.inf, np.nan]])
 def test_without_a_structure_of_known_energy_there_is_none(energies):
-    assert refined(make_explorer(energies), q_map()[1]) == []
+    assert refined_by_q_map(make_explorer(energies), q_map()[1]) == []
 
 
 def test_a_structure_with_nowhere_to_go_is_left_alone():
@@ -189,7 +195,74 @@ def test_a_structure_with_nowhere_to_go_is_left_alone():
     explorer = make_explorer([], tight)
     for site in legal:
         explorer.builds.add([int(site)], 1.0)
-    assert refined(explorer, q_map(tight)[1]) == []
+    assert refined_by_q_map(explorer, q_map(tight)[1]) == []
+
+
+# Atoms that move by a pixel
+
+
+def steps_between(one: set[int], other: set[int], problem: Problem) -> np.ndarray:
+    """Pixels along each axis between the one site that two structures do not share."""
+    (old,), (new,) = one - other, other - one
+    indices = [np.array(np.unravel_index(site % problem.grid.n_pixels, problem.grid.shape)) for site in (old, new)]
+    steps, shape = indices[1] - indices[0], np.array(problem.grid.shape)
+    return np.where(problem.grid.periodic, (steps + shape // 2) % shape - shape // 2, steps)
+
+
+def explorer_with_bonds(problem=MINI, n=60) -> Explorer:
+    """Energies are lower the more pairs of atoms are 1.4 Å apart; the lowest one is the last."""
+    explorer = make_explorer([], problem)
+    rng = np.random.default_rng(3)
+    builds = [random_build(problem, rng) for _ in range(n)]
+    distances = [problem.structure(build).get_all_distances(mic=True) for build in builds]
+    energies = [float(np.square(np.clip(d[d > 0], 0, 2) - 1.4).sum()) for d in distances]
+    for i in np.argsort(energies)[::-1]:
+        explorer.builds.add(builds[i], energies[i])
+    return explorer
+
+
+@pytest.mark.parametrize("problem", [MINI, PROBLEMS["two species"]], ids=["periodic", "open"])
+def test_an_atom_of_the_lowest_structure_moves_by_a_pixel_if_that_is_predicted_to_lower_the_energy(problem):
+    explorer = explorer_with_bonds(problem)
+    explorer.builds.add(random_build(problem, np.random.default_rng(9)), 99.0)  # no row of lower energies any more
+    explorer.builds.add(random_build(problem, np.random.default_rng(8)), 99.0)
+    lowest, seen = sites(explorer, 59), set()
+    for _ in range(3):
+        build = refined(explorer, q_map(problem)[1])
+        assert is_legal(build, problem)
+        steps = steps_between(lowest, set(build), problem)
+        assert 0 < np.abs(steps).max() <= 1
+        seen.add(tuple(sorted(build)))
+        explorer.builds.add(build, 98.0)
+        explorer.builds.add(random_build(problem, np.random.default_rng()), 99.0)
+    assert len(seen) == 3
+
+
+def test_it_is_the_move_of_which_the_largest_fall_is_predicted():
+    explorer = explorer_with_bonds()
+    for seed in (8, 9):
+        explorer.builds.add(random_build(MINI, np.random.default_rng(seed)), 99.0)
+    structures, energies = explorer.builds.lowest(100)
+    pairs, lowest = PairEnergies(MINI, structures, energies), structures[0]
+    build = refined(explorer, q_map()[1])
+    best = pairs.changes(np.array([build]))[0]
+    assert best < 0
+    for i, site in enumerate(lowest):
+        legal = masks_without_each(lowest.tolist(), MINI)[i]
+        for other in explorer.builds.beside(int(site)):
+            if legal[other]:
+                moved = lowest.copy()
+                moved[i] = other
+                assert pairs.changes(moved[None])[0] >= best
+
+
+@pytest.mark.parametrize("n_begun", [0, 1, 2])
+def test_every_other_turn_is_that_of_the_q_map_and_those_where_nothing_is_predicted_to_fall(n_begun):
+    for explorer, by_q_map in ((explorer_with_bonds(), n_begun == 1), (make_explorer([5.0] * 20), True)):
+        asked = []
+        q_maps = lambda images, asked=asked: asked.append(1) or np.zeros((len(images), MINI.n_actions))  # noqa: E731
+        refined(explorer, q_maps, n_begun=n_begun + explorer.builds.episodes_since_lowest % 2)
+        assert bool(asked) is by_q_map
 
 
 class NoPolicy:
