@@ -9,6 +9,7 @@ from asla_env.problem import Problem
 _NEAREST, _STEP, _N_DISTANCES = 0.6, 0.07, 22  # distances that are told apart, in sums of covalent radii
 _SCALE = 5.0  # eV that a pair may bring
 _BENDING = 4.0  # how much more a function that bends is held back
+_PAIRS_AT_ONCE = 2_000_000  # what is more costs memory
 _LEAST_ERROR, _ERROR_OF_CHANGE = 0.5, 0.25  # of the fit: in eV, and for each eV of difference to the first structure
 
 
@@ -24,7 +25,8 @@ class PairEnergies:
     problem
         What is built.
     structures
-        Sites of the placed atoms, shape (structures, atoms), in any order; the others are compared with the first.
+        Sites of the placed atoms, shape (structures, atoms), in any order, of two structures at least; the others are
+        compared with the first.
     energies
         Energies in eV, shape (structures,), finite.
     """
@@ -54,10 +56,12 @@ class PairEnergies:
         self._n_kinds, self._bond_lengths = kinds.shape[1], covalent_radii[species].sum(axis=0)
 
     def _counts(self, structures: NDArray[np.int64]) -> NDArray[np.float64]:
-        """How many pairs there are of each kind and distance, shape (structures, kinds * distances).
+        """How many pairs there are of each kind and distance, shape (structures, kinds * distances)."""
+        n_parts = max(1, -(-len(structures) * len(self._bond_lengths) // _PAIRS_AT_ONCE))
+        return np.concatenate([self._counts_of_part(part) for part in np.array_split(structures, n_parts)])
 
-        A pair between two of the distances counts for both, the nearer one more.
-        """
+    def _counts_of_part(self, structures: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The same for a few: a pair between two of the distances counts for both, the nearer one more."""
         scaled = (self._distances(structures) / self._bond_lengths - _NEAREST) / _STEP
         lower = np.clip(scaled, 0, _N_DISTANCES).astype(np.int64)
         upper_part = np.where(scaled < 0, 0, scaled - lower)

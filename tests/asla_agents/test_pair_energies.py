@@ -95,6 +95,14 @@ def test_the_order_of_atoms_does_not_matter(problem):
     np.testing.assert_allclose(PairEnergies(problem, shuffled, energies).changes(others[:, ::-1]), expected, atol=1e-9)
 
 
+def test_pairs_are_counted_in_parts_with_the_same_result(monkeypatch):
+    builds, energies = random_builds(BETWEEN, 30), np.random.default_rng(1).random(30)
+    whole = PairEnergies(BETWEEN, builds[:20], energies[:20]).changes(builds[20:])
+    monkeypatch.setattr("asla_agents.pair_energies._PAIRS_AT_ONCE", 45)
+    in_parts = PairEnergies(BETWEEN, builds[:20], energies[:20]).changes(builds[20:])
+    np.testing.assert_allclose(in_parts, whole, atol=1e-9)
+
+
 def test_the_first_structure_is_the_zero_and_what_is_far_away_changes_nothing():
     empty = Problem("empty", Grid((60, 60), (12.0, 12.0), (False, False)), Atoms(cell=(12, 12, 9)), {"C": 2})
     builds = np.array([[0, 8], [0, 9], [0, 11]])
