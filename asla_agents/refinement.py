@@ -157,12 +157,9 @@ def _gains_by_a_pixel(
 
 def _sites_around(site: np.int64, problem: Problem) -> NDArray[np.int64]:
     """A site and those beside it, diagonally too."""
-    grid = problem.grid
-    species, pixel = divmod(int(site), grid.n_pixels)
-    steps = np.array(list(product((-1, 0, 1), repeat=grid.ndim)))
-    indices = steps + np.unravel_index(pixel, grid.shape)
-    inside = np.all(np.array(grid.periodic) | ((indices >= 0) & (indices < grid.shape)), axis=1)
-    return np.asarray(species * grid.n_pixels + np.ravel_multi_index(indices[inside].T, grid.shape, mode="wrap"))
+    species, pixel = divmod(int(site), problem.grid.n_pixels)
+    around = problem.grid.shifted(pixel, list(product((-1, 0, 1), repeat=problem.grid.ndim)))
+    return np.asarray(species * problem.grid.n_pixels + around[around >= 0])
 
 
 def _best_new(

@@ -332,14 +332,7 @@ class BuildReplay:
 def _neighbour_table(problem: Problem) -> NDArray[np.int64]:
     """Actions one pixel away along each axis, shape (n_actions, 2 * axes); -1 beyond an open edge."""
     grid = problem.grid
-    indices = np.stack(np.unravel_index(np.arange(grid.n_pixels), grid.shape), axis=-1)
-    columns = []
-    for axis in range(grid.ndim):
-        for step in (-1, 1):
-            moved = indices + step * np.eye(grid.ndim, dtype=int)[axis]
-            outside = (moved[:, axis] < 0) | (moved[:, axis] >= grid.shape[axis])
-            flat = np.ravel_multi_index(tuple(moved.T), grid.shape, mode="wrap")
-            columns.append(np.where(outside & (not grid.periodic[axis]), -1, flat))
-    table = np.stack(columns, axis=-1)
+    steps = [step * axis for axis in np.eye(grid.ndim, dtype=np.int64) for step in (-1, 1)]
+    table = grid.shifted(np.arange(grid.n_pixels)[:, None], steps)
     shifts = np.arange(len(problem.species))[:, None, None] * grid.n_pixels
     return np.where(table < 0, -1, table + shifts).reshape(-1, table.shape[-1])

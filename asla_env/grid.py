@@ -115,6 +115,21 @@ class Grid:
         flat = np.ravel_multi_index(tuple(np.moveaxis(indices, -1, 0)), self.shape)
         return np.asarray(flat, dtype=np.int64)
 
+    def shifted(self, pixels: ArrayLike, steps: ArrayLike) -> NDArray[np.int64]:
+        """Flat indices, shape (...), of the pixels that are some steps further along each axis, -1 beyond an open end.
+
+        Parameters
+        ----------
+        pixels
+            Flat indices, shape (...).
+        steps
+            Whole numbers of pixels, shape (..., axes); the shapes before the axes are broadcast.
+        """
+        indices = np.stack(np.unravel_index(np.asarray(pixels), self.shape), axis=-1) + np.asarray(steps)
+        inside = np.all(np.array(self.periodic) | ((indices >= 0) & (indices < self.shape)), axis=-1)
+        flat = np.ravel_multi_index(tuple(np.moveaxis(indices, -1, 0)), self.shape, mode="wrap")
+        return np.where(inside, flat, -1)
+
     def minimum_image(self, vectors: ArrayLike) -> NDArray[np.float64]:
         """Shortest periodic images of Cartesian vectors in Å, shape (..., 3)."""
         return minimum_image(vectors, self.cell, self.periodic)

@@ -52,6 +52,15 @@ def test_pixels_are_counted_with_the_last_axis_fastest_from_the_origin():
     np.testing.assert_allclose(grid.pixel_positions[11], [11.0, 20.75, 30.0])
 
 
+def test_steps_go_on_at_the_other_side_of_a_periodic_axis_and_end_at_an_open_one():
+    grid = Grid((3, 4), (3.0, 4.0), (True, False))
+    steps = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (-1, 1), (1, -1), (3, 2)]
+    assert grid.shifted(0, steps).tolist() == [0, 4, 8, 1, -1, 9, -1, 2]
+    assert grid.shifted([[3], [11]], steps).tolist() == [[3, 7, 11, -1, 2, -1, 6, -1], [11, 3, 7, -1, 10, -1, 2, -1]]
+    space = Grid((2, 2, 3), (2.0, 2.0, 3.0), (False, True, True))
+    assert space.shifted(space.n_pixels - 1, [(-1, 1, 1), (1, 0, 0)]).tolist() == [0, -1]
+
+
 def test_the_third_axis_is_z():
     grid = Grid((2, 2, 3), (1.0, 1.0, 1.5), (False, False, False))
     np.testing.assert_allclose(grid.positions([0, 1, 2])[:, 2], [0.0, 0.5, 1.0])
