@@ -104,8 +104,8 @@ def test_an_interrupt_from_the_shell_ends_a_search_with_all_files_written(tmp_pa
     command = ["search", MINI, "--evaluator", "xwch", "--episodes", 100_000, "--out", "out"]
     with start(tmp_path, *command) as process:
         deadline = time.monotonic() + TIMEOUT
-        while process.poll() is None and not log.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        while process.poll() is None and not (log.exists() and log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.05)  # until an episode has ended: without one there is no best structure to write
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130, stderr
