@@ -109,6 +109,11 @@ class CalculatorSpec:
         return str(getattr(made_by, "__name__", type(made_by).__name__))
 
     @property
+    def is_named(self) -> bool:
+        """Whether it is one of `asla_env.calculators.names`."""
+        return self._named is not None
+
+    @property
     def description(self) -> str:
         """Name, settings that were given, and the `fingerprint`, if there is one: what tells it from others."""
         settings = f" with {dict(sorted(self.settings.items()))}" if self.settings else ""

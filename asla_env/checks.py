@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SAME = 1e-3
 """In Å: what is closer than this is in the same place."""
 
+_ELECTRONS = ("charge", "spin", "multiplicity", "total_charge", "total_spin")  # calculators read these in `info`
 _TRUTH = frozenset((bool, np.bool_))
 
 
@@ -232,6 +233,13 @@ def _check_reference(problem: Problem) -> None:
             f"`reference` has the cell {cell.tolist()} Å and pbc {pbc.tolist()} but must have those of `template`, "
             f"{problem.template.cell.tolist()} and {problem.template.pbc.tolist()}, for energies to compare"
         )
+    for name in _ELECTRONS:
+        of_reference, of_template = (atoms.info.get(name, 0) for atoms in (problem.reference, problem.template))
+        if not np.array_equal(of_reference, of_template):
+            raise ValueError(
+                f"`reference` has the {name} {of_reference!r} in its `info` but must have that of `template`, "
+                f"{of_template!r}, for energies to compare"
+            )
     _warn_of_limits(problem, problem.reference)
 
 

@@ -260,19 +260,20 @@ class AtomPlacementEnv(gym.Env[Observation, np.int64]):
         else:
             expected = sum(self._energy_of_one(symbol) for symbol in atoms.symbols)
             limit, what = self._penalty * len(atoms), "separate atoms"
-        if not abs(energy - expected) > limit:  # nan, where the calculator fails on what is expected, tells nothing
+        if not abs(energy - expected) > limit:  # nan, where nothing can be expected, tells nothing
             return None
         error = f"absurd energy: {energy} eV, {energy - expected:.6g} eV from {what}"
         _LOGGER.warning("%s", error)
         return error
 
     def _energy_of_one(self, symbol: str) -> float:
-        """Energy in eV of one atom alone in the cell; nan if the calculator fails on it."""
+        """Energy in eV of one neutral atom alone in the cell; nan if there is none."""
         if symbol not in self._energies_of_one:
             cell, pbc = self.problem.template.cell, self.problem.template.pbc
             middle = self.problem.grid.positions(self.problem.grid.n_pixels // 2)
             atom = Atoms([symbol], positions=[middle], cell=cell, pbc=pbc)
-            self._energies_of_one[symbol] = self.evaluator.evaluate(atom).energy
+            evaluator = self.evaluator.neutral()
+            self._energies_of_one[symbol] = np.nan if evaluator is None else evaluator.evaluate(atom).energy
         return self._energies_of_one[symbol]
 
     def _end(

@@ -1,5 +1,6 @@
 """Single-point energies of finished structures, guarded and cached."""
 
+import errno
 import logging
 import os
 import pickle
@@ -28,6 +29,8 @@ from asla_env.working_directory import working_directory
 
 _LOGGER = logging.getLogger(__name__)
 _CACHE_SIZE = 10_000
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_OF_THE_WHOLE = ("charge", "multiplicity")  # settings that a part of a structure does not share
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,16 @@ class Evaluator:
         twin._executor, twin._database = self._executor, self._database
         return twin
 
+    def neutral(self) -> "Evaluator | None":
+        """Evaluator without the charge and multiplicity that settings give to a whole structure, or this one.
+
+        None if a calculator that is not ours has such settings: what it does without them is its own affair.
+        """
+        settings = {name: value for name, value in self.spec.settings.items() if name not in _OF_THE_WHOLE}
+        if len(settings) == len(self.spec.settings):
+            return self
+        return Evaluator(self.spec.calculator, self._executor, settings) if self.spec.is_named else None
+
     def evaluate(self, atoms: Atoms, key: bytes | None = None) -> Evaluation:
         """Compute the energy of a structure, or look it up.
 
@@ -121,7 +134,7 @@ class Evaluator:
         Evaluation
             With an ``error`` if the calculator raised an exception, returned anything but a finite number, or met a
             limit of the executor; the cause is logged as a warning. What would befall every structure is not caught: an
-            exception from making the calculator, or what breaks the executor.
+            exception from making the calculator, a full disk, or what breaks the executor.
         """
         evaluation = self._look_up(key)
         if evaluation is None:
@@ -240,6 +253,8 @@ class Evaluator:
         ------
         EnergyError
             If the calculator raised an exception or returned anything but a finite number.
+        OSError
+            If there is no directory for what it writes, or no room, as on a full disk.
         """
         try:
             calculator = self._idle.pop()  # put back only after a success: failed or interrupted, it may be broken
@@ -247,14 +262,17 @@ class Evaluator:
             with _directory_kept():
                 calculator = self.spec.make()
         start = perf_counter()
-        try:
-            with working_directory(calculator), _directory_kept():
-                energy = _single_point(calculator, atoms.copy())
-        except MemoryError as error:
-            traceback.clear_frames(error.__traceback__)  # what they hold is the memory that is needed from here on
-            raise EnergyError("memory", str(error) or "too little is left", perf_counter() - start) from error
-        except Exception as error:  # calculators raise what they like
-            raise EnergyError("error", f"{type(error).__name__}: {error}", perf_counter() - start) from error
+        with working_directory(calculator):
+            try:
+                with _directory_kept():
+                    energy = _single_point(calculator, atoms.copy())
+            except MemoryError as error:
+                traceback.clear_frames(error.__traceback__)  # what they hold is the memory that is needed from here on
+                raise EnergyError("memory", str(error) or "too little is left", perf_counter() - start) from error
+            except Exception as error:  # calculators raise what they like
+                if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                    raise
+                raise EnergyError("error", f"{type(error).__name__}: {error}", perf_counter() - start) from error
         if hasattr(calculator, "reset"):  # without it, only a new one is sure to remember nothing
             self._idle.append(calculator)
         return Evaluation(energy, None, perf_counter() - start)

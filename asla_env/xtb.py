@@ -1,6 +1,8 @@
 """The xTB methods of tblite."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import cache
 from math import inf
 from numbers import Integral, Real
 from typing import Any
@@ -9,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 from ase.data import chemical_symbols
+from numpy.typing import NDArray
 
 SPECIES = frozenset(chemical_symbols[1:87])
 """Elements that GFN1-xTB and GFN2-xTB know: H to Rn."""
@@ -126,12 +129,35 @@ def _check_cell(atoms: Atoms | None) -> None:
         )
 
 
+def _check_electrons(numbers: NDArray[np.int64], method: str, charge: float | None, multiplicity: int | None) -> None:
+    """Raise ValueError unless the orbitals can hold the electrons; tblite would compute something, or crash."""
+    atoms = [(_valence(method, number), n) for number, n in Counter(numbers.tolist()).items()]
+    electrons, orbitals = (sum(n * of_one[i] for of_one, n in atoms) for i in (0, 1))
+    left = electrons - round(charge or 0)
+    if not 0 <= left <= 2 * orbitals:
+        raise ValueError(f"`charge` is {charge} e but must leave 0 to {2 * orbitals} of {electrons} valence electrons")
+    most = min(left, 2 * orbitals - left) + 1
+    if multiplicity is not None and multiplicity > most:
+        raise ValueError(f"`multiplicity` is {multiplicity} but must be at most {most}, of {left} valence electrons")
+
+
+@cache
+def _valence(method: str, number: int) -> tuple[int, int]:
+    """Valence electrons of a neutral atom, and orbitals, as the method has them."""
+    from tblite.interface import Calculator as Method
+
+    atom = Method(method, np.array([number]), np.zeros((1, 3)))
+    atom.set("verbosity", 0)
+    occupations = np.asarray(atom.singlepoint().get("orbital-occupations"))
+    return round(float(occupations.sum())), occupations.shape[-1]
+
+
 def _tblite() -> type[Calculator]:
-    """The calculator of tblite with a look at its charges."""
+    """The calculator of tblite with a look at electrons and charges."""
     from tblite.ase import TBLite
 
     class Checked(TBLite):
-        """Fails where an atom has more than `most_charge`."""
+        """Fails where an atom has more than `most_charge`, and where there cannot be so many electrons."""
 
         def __init__(self, most_charge: float, **settings: Any) -> None:
             super().__init__(**settings)
@@ -150,9 +176,12 @@ def _tblite() -> type[Calculator]:
             ase.calculators.calculator.CalculationFailed
                 If it does not converge, or collapses.
             ValueError
-                If a periodic structure has a cell without volume.
+                If a periodic structure has a cell without volume, or cannot have so many electrons or unpaired ones.
             """
             _check_cell(atoms)
+            of_all = {name: self.parameters[name] for name in ("method", "charge", "multiplicity")}
+            if atoms is not None and (of_all["charge"] or of_all["multiplicity"] is not None):
+                _check_electrons(atoms.numbers, **of_all)
             super().calculate(atoms, properties, system_changes)
             charges: Any = self.results["charges"]
             most = int(np.argmax(np.abs(charges)))

@@ -161,6 +161,35 @@ def test_an_impossible_setting_of_xtb_is_refused_at_once(method: str, name: str,
         make_xtb("GFN1-xTB", **{name: value})
 
 
+@pytest.mark.parametrize(
+    ("settings", "atoms", "error"),
+    [
+        ({"charge": 2}, Atoms("H"), "`charge` is 2 e but must leave 0 to 2 of 1 valence electrons"),
+        ({"charge": -2}, Atoms("H"), "`charge` is -2 e but must leave 0 to 2 of 1 valence electrons"),
+        ({"charge": 9}, molecule("CH4"), "`charge` is 9 e but must leave 0 to 16 of 8 valence electrons"),
+        ({"multiplicity": 10}, molecule("CH3"), "`multiplicity` is 10 but must be at most 8, of 7 valence electrons"),
+        (
+            {"charge": -1, "multiplicity": 3},
+            Atoms("H"),
+            "`multiplicity` is 3 but must be at most 1, of 2 valence electrons",
+        ),
+    ],
+)
+def test_electrons_that_a_structure_cannot_have_are_a_failure(
+    settings: dict[str, int], atoms: Atoms, error: str
+) -> None:
+    assert Evaluator("gfn2-xtb", settings=settings).evaluate(atoms).error == f"ValueError: {error}"
+
+
+def test_a_structure_may_have_as_many_electrons_as_its_orbitals_hold() -> None:
+    for settings, atoms in (
+        ({"charge": 1}, molecule("CH4")),
+        ({"charge": -1}, Atoms("H")),
+        ({"multiplicity": 8}, molecule("CH3")),
+    ):
+        assert Evaluator("gfn2-xtb", settings=settings).evaluate(atoms).error is None
+
+
 def test_a_whole_charge_may_be_of_any_type() -> None:
     expected = energy(molecule("H2O"), CalculatorSpec("gfn1-xtb", {"charge": 1}).make())
     for charge in (1.0, np.int64(1), np.float32(1)):

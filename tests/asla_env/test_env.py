@@ -536,6 +536,25 @@ def test_without_a_reference_an_absurd_energy_is_one_far_from_separate_atoms() -
     assert (reward, info["energy"], info["calculator_error"]) == (6.0, -12.0, None)
 
 
+@pytest.mark.parametrize("method", ["gfn1-xtb", "gfn2-xtb"])
+def test_an_ion_is_held_against_separate_atoms_that_are_neutral(method: str) -> None:
+    grid = Grid((11, 11), (8.0, 8.0), (False, False), (0.0, 0.0, 4.0))
+    template = Atoms("Ti", positions=[grid.positions(60)], cell=(8, 8, 8))
+    ion = Problem("TiOH", grid, template, {"O": 1, "H": 1})
+    env = AtomPlacementEnv(ion, Evaluator(method, settings={"charge": 4}), reward="energy")
+    first = {symbol: ion.species.index(symbol) * grid.n_pixels for symbol in ("O", "H")}
+    _, info = build(env, first["O"] + 63, first["H"] + 65)
+    assert info["calculator_error"] is None
+    assert np.isfinite(info["energy"])
+
+
+def test_what_a_calculator_not_ours_does_without_its_charge_is_not_asked() -> None:
+    evaluator = Evaluator(lambda charge: Scripted([-2.8e6]), settings={"charge": 1})
+    env = AtomPlacementEnv(row(reference=None), evaluator, reward="energy")
+    _, info = build(env, 3, 6)
+    assert (info["energy"], info["calculator_error"]) == (-2.8e6, None)
+
+
 def test_the_reference_is_checked_by_the_name_of_the_calculator_and_the_cause() -> None:
     AtomPlacementEnv(row(), answering(OSError("busy"), -10.0)).check_reference()  # a failure may pass
     env = AtomPlacementEnv(row(), answering(*[OSError("no scratch")] * 3))

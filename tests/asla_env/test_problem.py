@@ -388,6 +388,16 @@ def test_a_reference_of_another_kind_is_refused(reference, message):
         problem(reference=reference)
 
 
+@pytest.mark.parametrize("name", ["charge", "spin", "total_charge"])
+def test_a_reference_of_another_charge_or_spin_is_refused(name):
+    reference = carbon((0, 0, 0), (1.5, 0, 0), (0, 1.5, 0))
+    reference.info = {name: 1, "source": "a paper"}
+    with pytest.raises(ValueError, match=f"`reference` has the {name} 1 in its `info` but must have that of .*, 0"):
+        problem(reference=reference)
+    reference.info[name] = 0
+    assert problem(reference=reference).reference == reference
+
+
 def test_a_reference_holds_the_surroundings_too():
     around = Atoms("H", [(0, 0, 2)])
     finished = carbon((0, 0, 0), (1.5, 0, 0), (0, 1.5, 0))

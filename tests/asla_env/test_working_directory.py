@@ -35,6 +35,11 @@ class Files(FileIOCalculator):
     def read_results(self):
         self.results["energy"] = float(Path(self.directory, "out.txt").read_text())
 
+class Full(Files):
+    """There is no room for what it writes."""
+    def write_input(self, atoms, properties=None, system_changes=None):
+        raise OSError(28, "No space left on device", "in.txt")
+
 class Killed(Files):
     """Writes a file and takes for ever."""
     def read_results(self):
@@ -110,6 +115,20 @@ def test_what_failed_in_a_directory_of_its_own_does_not_stay(temporary):
     assert Evaluator(Failing).evaluate(molecule("H2O")).error == "RuntimeError: no convergence"
     assert seen[0].parent == temporary
     assert not list(temporary.iterdir())
+
+
+def test_a_full_disk_is_no_failure_of_a_structure_but_raised(files, structures, temporary, tmp_path, monkeypatch):
+    with pytest.raises(OSError, match="No space left on device"):
+        Evaluator(files.Full).evaluate(structures[0])
+    with WorkerPool(1) as pool, pytest.raises(OSError, match="No space left on device"):
+        Evaluator(files.Full, pool).evaluate(structures[0])
+    evaluator = Evaluator(EMT)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file" / "in_which_none_can_be"))
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="in_which_none_can_be"):
+        evaluator.evaluate(structures[0])
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    assert evaluator.evaluate(structures[0]).error is None
 
 
 def test_a_temporary_directory_that_the_system_has_removed_is_made_again(temporary):
