@@ -402,13 +402,16 @@ class ASLA(BuildCollector):
         CheckpointError
             If the file is not a whole checkpoint.
         ValueError
-            If parameters have other names.
+            If parameters are those of another network.
         """
         parameters = load_path_or_dict
         if not isinstance(parameters, dict):
             tensors = read_checkpoint(Path(parameters)).tensors
             parameters = {"policy": tensors["policy"], "policy.optimizer": tensors["optimizer"]}
-        super().set_parameters(parameters, exact_match, device)
+        try:
+            super().set_parameters(parameters, exact_match, device)
+        except RuntimeError as error:
+            raise ValueError(f"`load_path_or_dict` must have parameters of this network: {error}") from error
 
     def set_counters(self, steps: int, episodes: int, updates: int) -> None:
         """Set how many placements, episodes and updates there were."""

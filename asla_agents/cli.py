@@ -59,6 +59,7 @@ _Known = Annotated[
     typer.Option(help="Database, or directory of a search, whose energies are not computed again; may be repeated."),
 ]
 _LIMITS = Limits()
+_OF_THE_USER = (ValueError, TypeError, OSError, ImportError, MemoryError)
 _INTERRUPTED = 128 + signal.SIGINT  # exit status, as shells give it
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -145,7 +146,7 @@ def search_command(
         with _energies(workers, config, time_limit, memory_limit, dask) as executor:
             where = out or _new_directory(config)
             result = search(config, where, executor=executor, tensorboard=tensorboard, known=energies or ())
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except _OF_THE_USER as error:
         _fail(error)
     _report(result)
 
@@ -184,7 +185,7 @@ def resume_command(
         config = RunDirectory(directory).config()
         with _energies(workers, config, time_limit, memory_limit, dask) as executor:
             result = resume(directory, episodes, executor=executor, tensorboard=tensorboard)
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except _OF_THE_USER as error:
         _fail(error)
     _report(result)
 
@@ -237,7 +238,7 @@ def study_command(
             n = job.restarts if restarts is None else restarts
             run_watched(job.study, path, n, workers=workers, device=device, energy_workers=energy_workers, dask=dask)
         Console().print(study_table(job.study, read_study_rows(path), n))
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except _OF_THE_USER as error:
         _fail(error)
 
 
@@ -265,7 +266,7 @@ def plot_command(
             path, rows = out or Path(f"{what}.png"), rows or rows_path(what)
             picture = figure(what, read_figure_rows(what, rows), evaluator, smoke)
         with whole_file(path) as partial:
-            picture.savefig(partial)
+            picture.savefig(partial, format=path.suffix[1:] or "png")
     except (ValueError, OSError) as error:
         _fail(error)
     except KeyError as error:

@@ -51,7 +51,7 @@ class RunConfig(BaseModel):
     """Seed of weights, exploration and replay."""
     stop_on_success: bool = False
     """Whether the search ends with the first structure inside the success window."""
-    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
     """Of the Adam optimiser."""
     batch_size: int = Field(default=32, ge=1)
     """Samples an update."""

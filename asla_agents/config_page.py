@@ -25,7 +25,7 @@ _CHOICES = {
     "evaluator": (*calculators.names(), "module:attribute"),
     "representation": REPRESENTATIONS,
 }
-_BOUNDS = (("ge", "at least"), ("gt", "above"), ("lt", "below"))
+_BOUNDS = (("ge", "at least"), ("gt", "above"), ("lt", "below"), ("le", "at most"))
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", NoneType: '"never"'}
 _HEAD = "| setting | type | default | range | meaning |\n|---|---|---|---|---|\n"
 _GRID = Grid((3, 3), (1.0, 1.0), (True, True))

@@ -30,7 +30,7 @@ _NAMES: dict[Any, str] = {cls: name for name, cls in REPRESENTATIONS.items()}
 
 def state_of(model: ASLA) -> State:
     """All that an agent is between two episodes: going on from it is as if it had never stopped."""
-    settings = _settings_of(model)
+    settings = settings_of(model)
     held = {name: value for name, value in settings.items() if fits_json(value)}
     plain = {
         "problem": description_of(model.problem),
@@ -105,7 +105,7 @@ def restore_search(policy: QMapPolicy, explorer: Explorer, imagination: Imaginat
         imagination.restore(tensors["imagination"], explorer.problem, policy.features_extractor)
 
 
-def _settings_of(model: ASLA) -> dict[str, Any]:
+def settings_of(model: ASLA) -> dict[str, Any]:
     """Arguments that made the agent, environment and device aside."""
     explorer, imagination = model.explorer, model.imagination
     return {

@@ -30,6 +30,7 @@ from asla_env.problems import PROBLEMS, best_on_grid
 from asla_env.worker_process import end_with_parent
 
 # What is raised if a worker dies, and then the manager of the queue; not the ConnectionError of a lost Dask cluster.
+_DIED = "a process of the study died, killed or for want of memory: start it again to go on"
 _DEAD = (BrokenProcessPool, EOFError, BrokenPipeError, ConnectionRefusedError, ConnectionResetError)
 MEMBERS = 32  # of an ensemble
 EXACT_WINDOW = 0.01  # eV above the best structure known on the grid
@@ -206,7 +207,10 @@ def _run_there(
     """Run groups in processes of their own."""
     context = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=context)
-    manager.start(end_with_parent)
+    try:
+        manager.start(end_with_parent)
+    except _DEAD as error:
+        raise OSError(_DIED) from error
     with manager, ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         queue = manager.Queue()
         running: set[Future[None]] = {pool.submit(_report_group, run_group, group, queue) for group in groups}
@@ -222,9 +226,7 @@ def _run_there(
                     else:
                         yield message
         except _DEAD as error:
-            raise OSError(
-                "a process of the study died, killed or for want of memory: start it again to go on"
-            ) from error
+            raise OSError(_DIED) from error
         finally:
             processes = list((pool._processes or {}).values())  # which the pool forgets as it shuts down
             pool.shutdown(wait=False, cancel_futures=True)

@@ -175,6 +175,15 @@ class RunDirectory:
         except SettingsFileError as error:
             raise RunDirectoryError(str(error)) from error
 
+    def check_settings(self, there: dict[str, Any], of_agent: dict[str, Any]) -> None:
+        """Raise RunDirectoryError if the settings there are for another agent than the one that goes on."""
+        for name, value in of_agent.items():
+            if json.dumps(there[name], default=repr) != json.dumps(value, default=repr):
+                raise RunDirectoryError(
+                    f"{self.path / 'config.json'} has `{name}` {there[name]!r} but must have {value!r}, with which the "
+                    "search began"
+                )
+
     def discard(self) -> None:
         """Remove the directory with all that is in it, and those made with it where nothing else is."""
         shutil.rmtree(self.path)

@@ -66,12 +66,19 @@ def _is_episode(row: Row, name: str) -> bool:
     return value is None or (isinstance(value, int) and 1 <= value <= row["episodes"])
 
 
+def _is_energy(row: Row, name: str) -> bool:
+    """Whether a value is a number, or none."""
+    value = row.get(name)
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
 _RULES = {
     "key": _Rule("hexadecimal, a digest", lambda row: re.fullmatch("[0-9a-f]+", row["key"]) is not None),
     "seed": _Rule("at least 0", lambda row: row["seed"] >= 0),
     "episodes": _Rule("at least 1", lambda row: row["episodes"] >= 1),
     "budget": _Rule("at least 1", lambda row: isinstance(row.get("budget", 1), int) and row.get("budget", 1) >= 1),
     "found_at": _Rule("an episode that was run, or null", lambda row: _is_episode(row, "found_at")),
+    "best_above_reference": _Rule("in eV, or null", lambda row: _is_energy(row, "best_above_reference")),
     "exact_at": _Rule("an episode that was run, or null", lambda row: _is_episode(row, "exact_at")),
 }
 

@@ -21,6 +21,7 @@ from asla_agents.checkpoint import read_checkpoint
 from asla_agents.checks import check_calculator
 from asla_agents.config import RunConfig
 from asla_agents.explorer import BestBuild
+from asla_agents.model_state import settings_of
 from asla_agents.q_map import take_over
 from asla_agents.run_directory import RunDirectory, read_episodes
 from asla_agents.tensorboard import TensorBoard, check_tensorboard, tensorboard_logger
@@ -146,7 +147,8 @@ def resume(
     ImportError
         If TensorBoard is wanted and missing.
     RunDirectoryError
-        If there is no search in the directory, its files are damaged, or another process searches there.
+        If there is no search in the directory, its files are damaged, the agent had other settings than they have now,
+        or another process searches there.
     CheckpointError
         If its checkpoint is damaged or another search's.
     ValueError
@@ -165,7 +167,10 @@ def resume(
     with directory.locked(), EnergyDatabase(directory.energies, _fingerprint(config)) as database:
         env, checkpoint = make_env(config, executor, database), directory.checkpoint
         goes_on = checkpoint.exists()
-        model = ASLA.load(checkpoint, _together(env, config)) if goes_on else make_model(config, env)
+        model = make_model(config, env)
+        if goes_on:
+            made, model = model, ASLA.load(checkpoint, _together(env, config))
+            directory.check_settings(settings_of(made), settings_of(model))
         check_calculator(env.evaluator.spec, model.calculator)
         directory.keep_episodes(model.episodes)
         if not goes_on and not _pretrain(model, config, directory, progress_bar, executor):

@@ -40,7 +40,7 @@ def watch(directory: Path, console: Console, once: bool = False, every_s: float 
     Raises
     ------
     ValueError
-        If `every_s` is not positive.
+        If `every_s` is not positive, or more than a day.
     RunDirectoryError
         If there is no search in the directory, or its files are damaged.
     """
@@ -52,9 +52,9 @@ def watch(directory: Path, console: Console, once: bool = False, every_s: float 
 
 
 def check_wait(every_s: float) -> None:
-    """Raise ValueError unless there is time between two looks."""
-    if not every_s > 0:
-        raise ValueError(f"`every_s` is {every_s} but must be positive")
+    """Raise ValueError unless there is time between two looks, a day at most."""
+    if not 0 < every_s <= 86_400:
+        raise ValueError(f"`every_s` is {every_s} but must be positive, and a day at most: 86400")
 
 
 def _follow(record: SearchRecord, console: Console, every_s: float) -> SearchRecord:

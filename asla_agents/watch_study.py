@@ -36,7 +36,8 @@ def watch_study(path: Path, console: Console, once: bool = False, every_s: float
     Raises
     ------
     ValueError
-        If a line is no row of a study, the file of an unfinished restart is damaged, or `every_s` is not positive.
+        If a line is no row of a study, the file of an unfinished restart is damaged, or `every_s` is not positive
+        or more than a day.
     """
     check_wait(every_s)
     unfinished = UnfinishedSearches(path)

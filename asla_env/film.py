@@ -149,7 +149,7 @@ def save_film_strip(
     _label_column([last], f"{len(placed)} placed")
     figure.colorbar(panels[-1].images[-1], ax=last, label="Q", shrink=0.6, ticks=[-1, 0, 1])
     with whole_file(Path(path)) as partial:
-        figure.savefig(partial, bbox_inches="tight")
+        figure.savefig(partial, bbox_inches="tight", format=Path(path).suffix[1:] or "png")
 
 
 def _writer(path: Path) -> Callable[[Path, list[NDArray[np.uint8]], list[float]], None]:

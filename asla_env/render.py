@@ -148,7 +148,7 @@ def save_structure(
     draw_structure(axes, atoms, problem)
     axes.set_title(problem.name if energy is None else f"{problem.name}: {energy:.3f} eV")
     with whole_file(Path(path)) as partial:
-        figure.savefig(partial, bbox_inches="tight")
+        figure.savefig(partial, bbox_inches="tight", format=Path(path).suffix[1:] or "png")
 
 
 def panel_figure(problem: Problem, longest: float, *, columns: int = 1, rows: int = 1, dpi: int = 150) -> "Figure":

@@ -1,5 +1,6 @@
 """Files that are either the old ones or the new ones, never halves."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +33,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         else.
     """
     asked, path = path, path.resolve()
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(asked))
     if path.exists() and not path.is_file():
         yield path
         return

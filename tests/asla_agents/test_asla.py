@@ -676,6 +676,11 @@ def test_parameters_are_taken_over_from_a_file_and_from_another_agent(tmp_path):
     assert not none.policy.optimizer.state_dict()["state"].keys()
 
 
+def test_parameters_of_another_network_are_refused():
+    with pytest.raises(ValueError, match="must have parameters of this network"):
+        make_model().set_parameters(make_model(network_kwargs={"kernel_size": 3}).get_parameters())
+
+
 def test_evaluate_policy_gives_the_reward_of_the_greedy_build(trained):
     env = make_env()
     rewards, lengths = evaluate_policy(trained, Monitor(env), n_eval_episodes=3, return_episode_rewards=True)
@@ -774,8 +779,9 @@ def test_without_augmentation_only_the_build_itself_is_shown():
     [
         ("learning_rate", 0.0, "be greater than 0"),
         ("learning_rate", -1e-3, "be greater than 0"),
-        ("learning_rate", float("nan"), "be a finite number"),
-        ("learning_rate", float("inf"), "be a finite number"),
+        ("learning_rate", float("nan"), "be less than or equal to 1"),
+        ("learning_rate", float("inf"), "be less than or equal to 1"),
+        ("learning_rate", 1.5, "be less than or equal to 1"),
         ("learning_rate", "x", "be a number"),
         ("batch_size", 0, "be greater than or equal to 1"),
         ("batch_size", 1.5, "be a valid integer"),

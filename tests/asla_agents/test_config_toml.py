@@ -35,7 +35,7 @@ CONFIGS = st.builds(
     episodes=st.integers(min_value=1),
     seed=st.integers(0, 2**32 - 1),
     stop_on_success=st.booleans(),
-    learning_rate=st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+    learning_rate=st.floats(0, 1, exclude_min=True),
     max_grad_norm=st.floats(min_value=0, exclude_min=True),
     patience=st.none() | st.integers(min_value=1),
     exploration=st.builds(Exploration, epsilon=st.floats(0, 0.5), top_probability=st.floats(0, 0.5)),

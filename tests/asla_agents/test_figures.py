@@ -392,6 +392,8 @@ def test_the_table_is_printed(tmp_path):
         (["plot", "fig99"], "`name` is 'fig99' but must be one of fig2a, "),
         (["plot", "fig2a"], "`rows` holds none of fig2a with these settings: run `asla study fig2a`"),
         (["plot", "."], "`directory` is . but must hold the results of a search"),
+        (["plot", "fig9", "--out", "."], "Is a directory: '.'"),
+        (["plot", "fig9", "--out", "fig9.doc"], "Format 'doc' is not supported"),
         (["plot", "fig9", "--out", "no/such/directory.png"], "no/such/directory.png"),
         (["plot", "fig9", "--out", "fig9.word"], "'word' is not supported"),
     ],

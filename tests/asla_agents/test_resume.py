@@ -1,5 +1,6 @@
 """Searches that go on after any interruption as if there had been none."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -233,6 +234,23 @@ def test_settings_that_are_none_are_refused(whole, tmp_path, text):
     (tmp_path / "run" / "config.json").write_text(text)
     with pytest.raises(RunDirectoryError, match=r"config\.json.* (must|missing)"):
         resume(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "of_agent"), [("representation", "agr", "gaussian"), ("seed", 5, 3), ("patience", None, 4)]
+)
+def test_an_agent_does_not_go_on_under_the_name_of_other_settings(whole, tmp_path, name, there, of_agent):
+    shutil.copytree(whole, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    held = json.loads(path.read_text())
+    held["settings"][name] = there
+    path.write_text(json.dumps(held))
+    before = {entry.name: entry.read_bytes() for entry in (tmp_path / "run").glob("*.json*")}
+    with pytest.raises(
+        RunDirectoryError, match=rf"config\.json has `{name}` {there!r} but must have {of_agent!r}, with"
+    ):
+        resume(tmp_path / "run", episodes=100)
+    assert {entry.name: entry.read_bytes() for entry in (tmp_path / "run").glob("*.json*")} == before
 
 
 def test_settings_that_are_wrong_are_named(whole, tmp_path):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import psutil
@@ -473,6 +474,8 @@ def test_what_changes_the_shape_of_batches_is_shared_by_what_goes_together():
         ({"episodes": 0}, "has `episodes` 0 but it must be at least 1"),
         ({"budget": "many"}, "has `budget` 'many' but it must be at least 1"),
         ({"found_at": 9}, "has `found_at` 9 but it must be an episode that was run"),
+        ({"best_above_reference": "x"}, "has `best_above_reference` 'x' but it must be in eV, or null"),
+        ({"best_above_reference": [1]}, r"has `best_above_reference` \[1\] but it must be in eV, or null"),
         ({"exact_at": 0}, "has `exact_at` 0 but it must be an episode that was run"),
         ({"found_at": [1]}, "must hold `found_at`"),
     ],
@@ -625,6 +628,12 @@ def test_a_wrong_specification_is_one_line(text, message, tmp_path):
     assert result.exit_code == 2
     assert message in result.stderr
     assert [line for line in result.stderr.splitlines() if "error" in line] == [result.stderr.splitlines()[-1]]
+
+
+def test_the_death_of_the_first_process_is_said_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(restarts, "end_with_parent", partial(os._exit, 1))
+    with pytest.raises(OSError, match="a process of the study died, killed or for want of memory: start it again"):
+        list(run_study(Study(settings=SETTINGS), tmp_path / "rows.jsonl", restarts=2, workers=2))
 
 
 def test_the_death_of_a_process_is_said_and_the_study_can_go_on(tmp_path):

@@ -2,8 +2,10 @@
 
 import io
 import os
+import re
 import time
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -176,5 +178,7 @@ def test_what_is_no_search_cannot_be_watched(tmp_path):
 
 
 def test_looks_need_time_between_them(written):
-    with pytest.raises(ValueError, match="`every_s` is 0 but must be positive"):
-        watch(written(), console_of(), every_s=0)
+    directory = written()
+    for every_s in (0, np.nan, np.inf, 1e12):
+        with pytest.raises(ValueError, match=f"`every_s` is {re.escape(str(every_s))} but must be positive, and a day"):
+            watch(directory, console_of(), every_s=every_s)

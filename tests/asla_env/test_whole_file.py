@@ -94,6 +94,11 @@ def test_of_a_link_the_file_is_replaced_that_it_points_to(path, tmp_path):
     assert path.read_text() == "new"
 
 
+def test_a_directory_is_no_file_that_can_be_written(path):
+    with pytest.raises(IsADirectoryError, match=f"Is a directory: '{path.parent}'"), whole_file(path.parent):
+        pass
+
+
 def test_a_device_is_written_in_place():
     device = Path(os.devnull)
     with whole_file(device) as partial:
