@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
+import scipy  # which imports `scipy.stats`, half a second, when it is used first
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 _RESAMPLES = 2000
 
@@ -57,7 +57,7 @@ def success_curve(found_at: ArrayLike, episodes: ArrayLike, confidence: float = 
     """
     data = _censored(found_at, episodes)
     _check_confidence(confidence)
-    cdf = stats.ecdf(data).cdf
+    cdf = scipy.stats.ecdf(data).cdf
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The confidence interval is undefined", RuntimeWarning)  # nan says it too
         band = cdf.confidence_interval(confidence, method="log-log")
@@ -111,7 +111,7 @@ def log_rank(found_at: ArrayLike, episodes: ArrayLike, other_found_at: ArrayLike
     """
     groups = _censored(found_at, episodes), _censored(other_found_at, other_episodes)
     with np.errstate(invalid="ignore"):
-        p_value = float(stats.logrank(*groups).pvalue)
+        p_value = float(scipy.stats.logrank(*groups).pvalue)
     return 1.0 if np.isnan(p_value) else p_value  # no success came while both were running: nothing tells them apart
 
 
@@ -132,7 +132,7 @@ def _check_confidence(confidence: float) -> None:
         raise ValueError(f"`confidence` is {confidence!r} but must lie between 0 and 1")
 
 
-def _censored(found_at: ArrayLike, episodes: ArrayLike) -> stats.CensoredData:
+def _censored(found_at: ArrayLike, episodes: ArrayLike) -> "scipy.stats.CensoredData":
     """Restarts as scipy takes them; ValueError if they are none."""
     found, ran = np.asarray(found_at, dtype=float), np.asarray(episodes, dtype=float)
     if found.ndim != 1 or found.shape != ran.shape or not len(found):
@@ -144,4 +144,4 @@ def _censored(found_at: ArrayLike, episodes: ArrayLike) -> stats.CensoredData:
         raise ValueError(f"`episodes` is {ran.tolist()} but each must be at least 1")
     if np.any((found < 1) | (found > ran)):
         raise ValueError(f"`found_at` is {found.tolist()} but each must be nan or lie in the episodes of its restart")
-    return stats.CensoredData.right_censored(np.where(np.isnan(found), ran, found), np.isnan(found))
+    return scipy.stats.CensoredData.right_censored(np.where(np.isnan(found), ran, found), np.isnan(found))
