@@ -475,7 +475,7 @@ def test_what_changes_the_shape_of_batches_is_shared_by_what_goes_together():
         ({"budget": "many"}, "has `budget` 'many' but it must be at least 1"),
         ({"found_at": 9}, "has `found_at` 9 but it must be an episode that was run"),
         ({"best_above_reference": "x"}, "has `best_above_reference` 'x' but it must be in eV, or null"),
-        ({"best_above_reference": [1]}, r"has `best_above_reference` \[1\] but it must be in eV, or null"),
+        ({"best_above_reference": [1]}, "has `best_above_reference` [1] but it must be in eV, or null"),
         ({"exact_at": 0}, "has `exact_at` 0 but it must be an episode that was run"),
         ({"found_at": [1]}, "must hold `found_at`"),
     ],
