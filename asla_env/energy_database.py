@@ -194,6 +194,9 @@ class EnergyDatabase:
             self._connection.execute("BEGIN IMMEDIATE")  # another process may be making the tables of the same new file
             with self._database.managed_connection():
                 pass
+        ((answer,),) = self._connection.execute("PRAGMA quick_check(1)")
+        if answer != "ok":  # or else the first energy that is to be kept would tell
+            raise ValueError(f"it is damaged: {answer.splitlines()[-1]}")
         energies: dict[str, float] = {}
         for digest, _, energy in self._known():
             energies.setdefault(digest, energy)

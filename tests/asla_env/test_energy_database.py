@@ -249,6 +249,16 @@ def test_processes_that_make_the_same_file_at_once_lose_nothing(path):
     assert len(rows_in(path)) == 4
 
 
+def test_damage_that_the_next_energy_would_meet_is_told_at_once(path):
+    with EnergyDatabase(path, "xwch") as database:
+        for i in range(3):
+            database.add(bytes([i]), ATOMS, -1.0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 31 // 32] + whole)  # what is read at the start lies before
+    with pytest.raises(ValueError, match=r"energies\.db but must be a database of ASE: it is damaged: "):
+        EnergyDatabase(path, "xwch")
+
+
 def test_a_closed_file_takes_no_energy_and_says_so(path):
     with EnergyDatabase(path, "emt") as database:
         pass
