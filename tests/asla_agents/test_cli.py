@@ -98,14 +98,18 @@ def test_a_search_from_the_shell_writes_its_files_and_says_what_it_found(tmp_pat
     assert "Warning" not in stderr
 
 
+def has_lines(path: Path, n: int) -> bool:
+    return path.exists() and path.read_text().count("\n") >= n
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])  # Ctrl-C, and what schedulers of clusters send
 def test_an_interrupt_from_the_shell_ends_a_search_with_all_files_written(tmp_path, number):
     log = tmp_path / "out" / "episodes.jsonl"
     command = ["search", MINI, "--evaluator", "xwch", "--episodes", 100_000, "--out", "out"]
     with start(tmp_path, *command) as process:
         deadline = time.monotonic() + TIMEOUT
-        while process.poll() is None and not (log.exists() and log.read_text()) and time.monotonic() < deadline:
-            time.sleep(0.05)  # until an episode has ended: without one there is no best structure to write
+        while process.poll() is None and not has_lines(log, 2) and time.monotonic() < deadline:
+            time.sleep(0.05)  # when the second is there, the search knows the first, and has a best structure to write
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130, stderr
