@@ -39,7 +39,7 @@ from asla_env import IDS, calculators
 from asla_env.executors import energy_executor
 from asla_env.limits import Limits
 from asla_env.problems import PROBLEMS
-from asla_env.whole_file import whole_file
+from asla_env.render import save_figure
 
 _SETTINGS = RunConfig.model_fields
 _Workers = Annotated[
@@ -265,8 +265,7 @@ def plot_command(
         else:
             path, rows = out or Path(f"{what}.png"), rows or rows_path(what)
             picture = figure(what, read_figure_rows(what, rows), evaluator, smoke)
-        with whole_file(path) as partial:
-            picture.savefig(partial, format=path.suffix[1:] or "png")
+        save_figure(path, picture)
     except (ValueError, OSError) as error:
         _fail(error)
     except KeyError as error:

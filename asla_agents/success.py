@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
-import scipy  # which imports `scipy.stats`, half a second, when it is used first
+import scipy  # which imports `scipy.stats` when it is used first
 from numpy.typing import ArrayLike, NDArray
 
 _RESAMPLES = 2000

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from asla_env.problem import Problem
-from asla_env.render import as_mask, draw_q_map, draw_structure, panel_figure, rgb
+from asla_env.render import as_mask, draw_q_map, draw_structure, panel_figure, rgb, save_figure
 from asla_env.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -148,8 +148,7 @@ def save_film_strip(
     draw_structure(last, placed, problem)
     _label_column([last], f"{len(placed)} placed")
     figure.colorbar(panels[-1].images[-1], ax=last, label="Q", shrink=0.6, ticks=[-1, 0, 1])
-    with whole_file(Path(path)) as partial:
-        figure.savefig(partial, bbox_inches="tight", format=Path(path).suffix[1:] or "png")
+    save_figure(path, figure, bbox_inches="tight")
 
 
 def _writer(path: Path) -> Callable[[Path, list[NDArray[np.uint8]], list[float]], None]:

@@ -147,8 +147,13 @@ def save_structure(
     axes = figure.subplots()
     draw_structure(axes, atoms, problem)
     axes.set_title(problem.name if energy is None else f"{problem.name}: {energy:.3f} eV")
+    save_figure(path, figure, bbox_inches="tight")
+
+
+def save_figure(path: str | PathLike[str], figure: "Figure", **how: Any) -> None:
+    """Save a figure of Matplotlib; the ending of the file chooses the format, and none is PNG."""
     with whole_file(Path(path)) as partial:
-        figure.savefig(partial, bbox_inches="tight", format=Path(path).suffix[1:] or "png")
+        figure.savefig(partial, format=Path(path).suffix[1:] or "png", **how)
 
 
 def panel_figure(problem: Problem, longest: float, *, columns: int = 1, rows: int = 1, dpi: int = 150) -> "Figure":

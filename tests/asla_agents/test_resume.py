@@ -204,11 +204,11 @@ else:
 
 
 def test_a_search_killed_again_and_again_ends_like_one_that_was_not(tmp_path):
-    config = RunConfig(**SETTINGS, episodes=40)
+    config = RunConfig(**SETTINGS, episodes=60)
     command = [sys.executable, "-c", KILLED]
     subprocess.run([*command, str(tmp_path / "whole"), config.model_dump_json()], check=True)
     path, rng, kills = tmp_path / "run", np.random.default_rng(0), 0
-    for wanted in sorted(rng.choice(np.arange(1, 38), size=3, replace=False)):
+    for wanted in sorted(rng.choice(np.arange(1, 58), size=3, replace=False)):
         process = subprocess.Popen([*command, str(path), config.model_dump_json()])
         while process.poll() is None and not (path.exists() and len(read_episodes(path)) >= wanted):
             time.sleep(0.001)
