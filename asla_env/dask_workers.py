@@ -3,16 +3,15 @@
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import wait as wait_for
 from dataclasses import replace
 from functools import cache, partial
 from multiprocessing.util import Finalize
 from threading import Lock
-from time import sleep
 from typing import Any, ParamSpec, TypeVar, cast
 
 from distributed import Client, KilledWorker, get_worker
 from distributed import Future as DaskFuture
-from distributed import wait as wait_for
 from distributed.comm.addressing import get_address_host_port
 
 from asla_env.energy_error import EnergyError
@@ -54,7 +53,7 @@ class DaskPool(Executor):
             raise ValueError(f"`dask` is {address!r} but must be an address such as tcp://10.0.0.1:8786") from error
         self._limits = limits or Limits()
         self._client = Client(address, set_as_default=False)
-        self._there = set[DaskFuture[Any]]()
+        self._calls = dict[Future[Any], DaskFuture[Any]]()  # what has no outcome yet
         self._is_closed = False
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
@@ -69,17 +68,15 @@ class DaskPool(Executor):
         """Leave the cluster, which goes on; calls that have not begun are cancelled if they are not waited for."""
         self._is_closed = True
         if wait and not cancel_futures:
-            while there := list(self._there):
-                wait_for(there)
-                sleep(0.01)  # until their outcomes are handed over
+            wait_for(list(self._calls))
         else:
-            self._client.cancel(list(self._there))
+            self._client.cancel(list(self._calls.values()))
         self._client.close()
 
     def _try(self, here: Future[Any], call: Callable[[], Any], retries: int) -> None:
         """Make a call on the cluster for a future, and again if its Dask workers die and retries are left."""
         there = self._client.submit(_call_guarded, self._limits, call, pure=False)
-        self._there.add(there)
+        self._calls[here] = there
         here.add_done_callback(lambda _: there.cancel() if here.cancelled() else None)
         there.add_done_callback(partial(self._hand_over, here, call, retries))
 
@@ -94,10 +91,11 @@ class DaskPool(Executor):
             try:
                 self._try(here, call, retries - 1)
             except Exception as error:  # nobody is to wait for what the cluster does not take any more
-                _settle(here, error)
-        else:
-            _settle(here, outcome)
-        self._there.discard(there)  # last, as `shutdown` waits for it
+                outcome = error
+            else:
+                return
+        _settle(here, outcome)
+        self._calls.pop(here)
 
 
 def _settle(here: Future[Any], outcome: Any) -> None:

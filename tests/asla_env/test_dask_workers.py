@@ -75,6 +75,12 @@ def test_the_cluster_forgets_what_it_has_answered_while_we_remember(slow, cluste
         assert not cluster.scheduler.tasks
 
 
+def test_the_end_waits_for_what_goes_on(slow, cluster):
+    with energy_executor(dask=cluster.scheduler_address) as executor:
+        futures = [executor.submit(time.sleep, 0.5) for _ in range(3)]
+    assert [future.result(timeout=0) for future in futures] == [None] * 3
+
+
 def test_after_the_end_nothing_is_submitted(slow, cluster):
     with energy_executor(dask=cluster.scheduler_address) as executor:
         pass
