@@ -125,9 +125,8 @@ def rows_of(study: Study, arm: str, rows: Sequence[Row]) -> list[Row]:
     """
     config = study.config(arm, 0)
     budgets = {config.episodes, *(row["budget"] for row in rows if "budget" in row)}
-    ends = {config.stop_on_success, False}
-    configs = [study.changed(episodes=n, stop_on_success=end).config(arm, 0) for n in budgets for end in ends]
-    keys = {config.key for config in configs}
+    changes = [{"episodes": n, "stop_on_success": end} for n in budgets for end in {config.stop_on_success, False}]
+    keys = {config.model_copy(update=change).key for change in changes}
     chosen = sorted(
         (row for row in rows if row["key"] in keys), key=lambda row: (row.get("budget", 0), row["episodes"])
     )

@@ -90,7 +90,7 @@ def n50(found_at: ArrayLike, episodes: ArrayLike, confidence: float = 0.95, seed
     found, ran = np.asarray(found_at, dtype=float), np.asarray(episodes, dtype=float)
     rng = np.random.default_rng(seed)
     draws = rng.integers(len(found), size=(_RESAMPLES, len(found)))
-    medians = [median_episode(found[draw], ran[draw]) for draw in draws]
+    medians = _medians(found[draws], ran[draws])
     tail = (1 - confidence) / 2
     low, high = np.quantile(medians, [tail, 1 - tail], method="nearest")  # between inf and a number is no middle
     return Interval(median_episode(found, ran), float(low), float(high))
@@ -117,13 +117,20 @@ def log_rank(found_at: ArrayLike, episodes: ArrayLike, other_found_at: ArrayLike
 
 def median_episode(found_at: ArrayLike, episodes: ArrayLike) -> float:
     """First episode at which the success curve reaches one half, inf if it does not; arguments as for it."""
-    found, ran = np.asarray(found_at, dtype=float), np.asarray(episodes, dtype=float)
+    return float(_medians(np.asarray(found_at, dtype=float), np.asarray(episodes, dtype=float)))
+
+
+def _medians(found: NDArray[np.float64], ran: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same of many samples of restarts, shape (...), whose entries have shape (..., restarts)."""
     times = np.where(np.isnan(found), ran, found)
     order = np.lexsort((np.isnan(found), times))  # at one episode, successes count before those that end
-    at_risk = np.arange(len(times), 0, -1)
-    survival = np.cumprod(np.where(np.isnan(found[order]), 1.0, 1 - 1 / at_risk))
-    below = np.flatnonzero(survival <= 0.5 + 1e-12)
-    return float(times[order][below[0]]) if len(below) else np.inf
+    at_risk = np.arange(times.shape[-1], 0, -1)
+    is_found = ~np.isnan(np.take_along_axis(found, order, axis=-1))
+    survival = np.cumprod(np.where(is_found, 1 - 1 / at_risk, 1.0), axis=-1)
+    below = survival <= 0.5 + 1e-12
+    first = np.argmax(below, axis=-1, keepdims=True)
+    medians = np.take_along_axis(np.take_along_axis(times, order, axis=-1), first, axis=-1)
+    return np.where(below.any(axis=-1), medians[..., 0], np.inf)
 
 
 def _check_confidence(confidence: float) -> None:
