@@ -10,6 +10,11 @@ import pytest
 _OF_ASE = "ignore:Setting the shape on a NumPy array has been deprecated:DeprecationWarning"
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the notebooks: no process is to wait at the end for what takes longest."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _interrupts_reach_the_processes_that_tests_start():
     """Shells let jobs in the background ignore interrupts, and processes inherit that: the tests undo it."""

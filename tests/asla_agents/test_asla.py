@@ -212,11 +212,13 @@ def test_two_atoms_find_their_best_pair_of_pixels():
         return min(first[0] + second[1], first[1] + second[0])
 
     found = []
-    for seed in range(4):
+    for seed in range(4):  # three of four find it: the fourth is asked if need be
         env = make_probe({"C": 2}, energy)
         info = greedy_build(searched(240, env, **PROBE_SETTINGS, seed=seed), env)
         found.append(sorted(info["placed"]) == [pixel_index(pixel) for pixel in pair])
-    assert sum(found) >= 3
+        if sum(found) == 3:
+            return
+    pytest.fail(f"found with each of the seeds: {found}")
 
 
 def test_each_of_two_species_finds_its_own_pixel():

@@ -181,6 +181,7 @@ def test_a_batch_of_no_members_is_refused():
 
 # Networks that were trained on another problem
 
+FEW_IMAGINED = {"builds": 2, "moved": 1, "first_updates": 20}
 BEFORE = {"env_id": "ASLA-Graphene-v0", "episodes": 3, "warmup_episodes": 0}
 
 
@@ -237,7 +238,9 @@ def test_members_must_share_the_search_that_comes_first():
 # Members whose state was kept
 
 
-@pytest.mark.parametrize(("representation", "imagination"), [("agr", False), ("displaced", False), ("gaussian", True)])
+@pytest.mark.parametrize(
+    ("representation", "imagination"), [("agr", None), ("displaced", None), ("gaussian", FEW_IMAGINED)]
+)
 def test_kept_and_made_again_members_go_on_as_if_they_had_never_stopped(representation, imagination, tmp_path):
     configs = [
         make_config(representation=representation, imagination=imagination, seed=seed, episodes=12)
