@@ -81,6 +81,15 @@ def test_the_end_waits_for_what_goes_on(slow, cluster):
     assert [future.result(timeout=0) for future in futures] == [None] * 3
 
 
+def test_the_end_does_not_wait_for_what_was_cancelled(slow, cluster):
+    with energy_executor(dask=cluster.scheduler_address) as executor:
+        future = executor.submit(time.sleep, 100)
+        future.cancel()
+        start = time.monotonic()
+    assert time.monotonic() - start < 50
+    assert future.cancelled()
+
+
 def test_after_the_end_nothing_is_submitted(slow, cluster):
     with energy_executor(dask=cluster.scheduler_address) as executor:
         pass
