@@ -181,7 +181,6 @@ def test_a_batch_of_no_members_is_refused():
 
 # Networks that were trained on another problem
 
-FEW_IMAGINED = {"builds": 2, "moved": 1, "first_updates": 20}
 BEFORE = {"env_id": "ASLA-Graphene-v0", "episodes": 3, "warmup_episodes": 0}
 
 
@@ -236,6 +235,8 @@ def test_members_must_share_the_search_that_comes_first():
 
 
 # Members whose state was kept
+
+FEW_IMAGINED = {"builds": 2, "moved": 1, "first_updates": 20}
 
 
 @pytest.mark.parametrize(
