@@ -102,12 +102,7 @@ def move_origin(sites: NDArray[np.int64], problem: Problem) -> NDArray[np.int64]
     NDArray
         Sites of the moved atoms, shape (atoms,).
     """
-    grid = problem.grid
-    species, pixels = np.divmod(sites, grid.n_pixels)
-    indices = np.stack(np.unravel_index(pixels, grid.shape))  # [axis, atom]
-    origin = np.stack(np.unravel_index(problem.template_sites % grid.n_pixels, grid.shape))  # [axis, 1]
-    moved = np.ravel_multi_index(tuple(indices - indices[:, :1] + origin), grid.shape, mode="wrap")
-    return np.asarray(species * grid.n_pixels + moved, dtype=np.int64)
+    return _translated(sites, sites[:1], problem)
 
 
 def from_each_origin(sites: NDArray[np.int64], problem: Problem) -> NDArray[np.int64]:
@@ -127,4 +122,17 @@ def from_each_origin(sites: NDArray[np.int64], problem: Problem) -> NDArray[np.i
     """
     species = sites // problem.grid.n_pixels
     firsts = np.flatnonzero(species == species[0])
-    return np.array([move_origin(np.append(sites[i], np.delete(sites, i)), problem)[1:] for i in firsts])
+    is_other = np.arange(len(sites)) != firsts[:, None]
+    others = np.broadcast_to(sites, is_other.shape)[is_other].reshape(len(firsts), len(sites) - 1)
+    return _translated(others, sites[firsts, None], problem)
+
+
+def _translated(sites: NDArray[np.int64], firsts: NDArray[np.int64], problem: Problem) -> NDArray[np.int64]:
+    """Sites, shape (..., atoms), after the translations that take the sites `firsts`, (..., 1), to the template's."""
+    grid = problem.grid
+    templates = np.broadcast_to(problem.template_sites, firsts.shape)
+    indices, ours, theirs = (
+        np.array(np.unravel_index(some % grid.n_pixels, grid.shape)) for some in (sites, firsts, templates)
+    )  # [axis, ..., atom]
+    moved = np.ravel_multi_index(tuple(indices - ours + theirs), grid.shape, mode="wrap")
+    return np.asarray(sites - sites % grid.n_pixels + moved, dtype=np.int64)
