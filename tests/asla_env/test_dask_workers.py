@@ -38,6 +38,7 @@ class Slow(EMT):
         (FOLDER / f"{time.time_ns()}-{os.getpid()}").touch()
 '''
 N_ENERGIES = 44
+_PATIENCE = 300  # s, in which a busy machine too has started what it takes
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,8 @@ def test_a_crash_there_is_one_structure_s(slow, cluster):
 def test_the_cluster_forgets_what_it_has_answered_while_we_remember(slow, cluster):
     with energy_executor(dask=cluster.scheduler_address) as executor:
         futures = [executor.submit(abs, -i) for i in range(3)]
-        assert [future.result(60) for future in futures] == [0, 1, 2]
-        deadline = time.monotonic() + 60
+        assert [future.result(_PATIENCE) for future in futures] == [0, 1, 2]
+        deadline = time.monotonic() + _PATIENCE
         while cluster.scheduler.tasks and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not cluster.scheduler.tasks
@@ -122,6 +123,7 @@ def test_energies_of_workers_that_are_killed_are_computed_elsewhere(slow, cluste
 def test_an_energy_that_died_with_its_workers_is_tried_again_as_often_as_asked_for(retries, slow, cluster, monkeypatch):
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
     (slow.FOLDER / "killed").unlink(missing_ok=True)
+    cluster.wait_for_workers(2)  # those that were killed before come back
     with energy_executor(dask=cluster.scheduler_address, limits=Limits(crash_retries=retries)) as executor:
         evaluation = Evaluator(slow.Slow, executor).evaluate(copper(0, 5))
     assert evaluation.error == (None if retries else "crash: 1 Dask workers died")
