@@ -1,5 +1,6 @@
 """ASLA: an agent that learns to build stable structures from one energy an episode."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -20,6 +21,7 @@ from asla_agents.checks import (
     check_calculator,
     check_policy_kwargs,
     check_representation,
+    checked_masks,
     checked_settings,
     problem_of,
     representation_class,
@@ -32,7 +34,6 @@ from asla_agents.model_state import description_of, restore, settings_in, state_
 from asla_agents.q_map import QMapPolicy, placement_loss
 from asla_agents.randomness import torch_seeded
 from asla_agents.replay import BuildReplay, ReplaySettings
-from asla_env.action import action_mask
 from asla_env.calculator_spec import CalculatorSpec
 from asla_env.checks import whole_number
 from asla_env.observation import placed_sites
@@ -280,25 +281,27 @@ class ASLA(BuildCollector):
         Returns
         -------
         tuple
-            Actions, shape ([batch]), and the state unchanged.
+            Actions, shape ([batch]), and the state unchanged. In a batch, as of a vector environment, a build that has
+            ended gets action 0.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, or a single image has no legal action.
         """
         shape = (len(self.problem.species), *self.problem.grid.shape)
         images = np.asarray(observation)
-        if images.shape[-len(shape) :] != shape:
+        if images.shape[-len(shape) :] != shape or not images.size:
             raise ValueError(f"`observation` has shape {images.shape} but must have shape ([batch,] {shape})")
         batch_shape, images = images.shape[: -len(shape)], images.reshape(-1, *shape)
-        if action_masks is None:
-            action_masks = np.array([action_mask(placed_sites(image, self.problem), self.problem) for image in images])
-        masks, expected = np.asarray(action_masks).astype(bool), (*batch_shape, self.problem.n_actions)
-        if masks.shape not in (expected, (len(images), expected[-1])):
-            raise ValueError(f"`action_masks` has shape {masks.shape} but must have shape {expected}")
-        masks = masks.reshape(len(images), -1)
+        masks = checked_masks(action_masks, images, batch_shape, self.problem)
+        actions = np.zeros(len(images), dtype=np.int64)
         q_values = self.explorer.symmetric_mean.averaged(self.q_map.advantages)(images)
-        actions = [
-            greedy(q, mask) if deterministic else self.explorer.choose(placed_sites(image, self.problem), q, mask)
-            for image, q, mask in zip(images, q_values, masks, strict=True)
-        ]
-        return np.array(actions).reshape(batch_shape), state
+        for i in np.flatnonzero(masks.any(axis=1)):
+            placed = placed_sites(images[i], self.problem)
+            choose = greedy if deterministic else partial(self.explorer.choose, placed)
+            actions[i] = choose(q_values[i], masks[i])
+        return actions.reshape(batch_shape), state
 
     def q_values(self, images: NDArray[Any], weights: dict[str, Tensor] | None = None) -> NDArray[np.floating]:
         """Q-values of all actions, averaged over symmetric images as in a search.

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -19,7 +20,9 @@ from asla_agents.representation_settings import check_representation_kwargs
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.settings_error import one_line
 from asla_env import IDS
+from asla_env.action import action_mask
 from asla_env.calculator_spec import CalculatorSpec
+from asla_env.observation import placed_sites
 from asla_env.problem import Problem
 
 _GROUPS = {"exploration": Exploration, "replay": ReplaySettings, "imagination": ImaginationSettings}
@@ -111,3 +114,37 @@ def representation_class(representation: str | type[Representation]) -> type[Rep
         known = tuple(REPRESENTATIONS)
         raise ValueError(f"`representation` is {representation!r} but must be one of {known} or a Representation")
     return REPRESENTATIONS[representation]
+
+
+def checked_masks(
+    action_masks: ArrayLike | None, images: NDArray[Any], batch_shape: tuple[int, ...], problem: Problem
+) -> NDArray[np.bool_]:
+    """Legal actions of images, shape (images, actions).
+
+    Parameters
+    ----------
+    action_masks
+        What was given, shape (*batch_shape, actions); read off the images if None.
+    images
+        One-hot images, shape (images, species, x, y[, z]).
+    batch_shape
+        Shape of the batch, () for a single image.
+    problem
+        What is built.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another one, or the only image has no legal action.
+    """
+    if action_masks is None:
+        read_off = [action_mask(placed_sites(image, problem), problem) for image in images]
+        masks = np.array(read_off, dtype=bool).reshape(-1, problem.n_actions)
+    else:
+        masks, expected = np.asarray(action_masks).astype(bool), (*batch_shape, problem.n_actions)
+        if masks.shape not in (expected, (len(images), problem.n_actions)):
+            raise ValueError(f"`action_masks` has shape {masks.shape} but must have shape {expected}")
+        masks = masks.reshape(len(images), problem.n_actions)
+    if not batch_shape and not masks.any():
+        raise ValueError("`observation` has no legal action but must be of a structure that is not finished")
+    return masks

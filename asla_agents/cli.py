@@ -397,7 +397,10 @@ def _report(result: SearchResult) -> None:
     console.print(f"{result.episodes} episodes, {found}")
     above = result.best_energy_above_reference
     from_reference = f", {above:+.4f} eV from the reference" if isfinite(above) else ""  # there may be none
-    console.print(f"best energy {result.best_energy:.4f} eV{from_reference}")
+    if isfinite(result.best_energy):
+        console.print(f"best energy {result.best_energy:.4f} eV{from_reference}")
+    else:
+        console.print("no structure has an energy: each failed or came to a dead end, see episodes.jsonl")
     console.print(f"results in {result.directory}")
     if result.interrupted:
         console.print(f"not at its end: asla resume {result.directory}")

@@ -13,6 +13,7 @@ from asla_agents.q_map import QMapNetwork, values_at
 from asla_env.problem import Problem
 
 _AT_ONCE = 128
+_LEAST_UNIT = 0.01  # eV for each atom to place: energies that are nearly equal are no measure of what is to come
 _HIGHEST = 2.0  # standard deviations above the mean: how high an energy is does not matter beyond
 
 
@@ -29,7 +30,8 @@ class LocalEnergyModel(nn.Module):
     representation
         How atoms are drawn; a copy of it is trained with the model.
     energies
-        Energies in eV of the first builds, whose mean and standard deviation are the model's zero and unit.
+        Energies in eV of the first builds. Their mean is the model's zero, their standard deviation, but at least 0.01
+        eV for each atom to place, its unit.
     learning_rate
         Of the Adam optimiser.
 
@@ -53,8 +55,10 @@ class LocalEnergyModel(nn.Module):
         self._problem = problem
         self.mean: Tensor
         self.unit: Tensor
-        self.register_buffer("mean", torch.tensor(finite.mean()))  # buffers: they are a part of the state
-        self.register_buffer("unit", torch.tensor(finite.std()))
+        unit = max(finite.std(), _LEAST_UNIT * problem.n_to_place)
+        # buffers: they are a part of the state
+        self.register_buffer("mean", torch.tensor(finite.mean(), dtype=torch.float64))
+        self.register_buffer("unit", torch.tensor(unit, dtype=torch.float64))
         self.representation = copy.deepcopy(representation)
         self.contributions = QMapNetwork(
             problem.grid, representation.n_channels, len(problem.species), hidden_channels=(10,), reach=inf
@@ -86,7 +90,7 @@ class LocalEnergyModel(nn.Module):
         self.eval()
         with torch.no_grad():
             parts = [self(part).cpu().numpy() for part in np.array_split(placed, -(-len(placed) // _AT_ONCE))]
-        return np.concatenate(parts) * float(self.unit) + float(self.mean)
+        return np.concatenate(parts).astype(np.float64) * float(self.unit) + float(self.mean)
 
     def update(self, placed: NDArray[np.int64], energies: NDArray[np.float64]) -> float:
         """One step of the optimiser; the mean-squared error before it, in the model's unit squared.

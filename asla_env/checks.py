@@ -184,8 +184,14 @@ def _check_template(problem: Problem) -> None:
 
 
 def _check_surroundings(problem: Problem) -> None:
-    """Raise ValueError if an atom around the image is one of the template too."""
+    """Raise ValueError if what is around the image repeats unlike the template, or has one of its atoms too."""
     around, template = problem.surroundings, problem.template
+    if around.pbc.any() and not _repeat_alike(around, template):
+        raise ValueError(
+            f"`surroundings` has the cell {around.cell.tolist()} Å and pbc {around.pbc.tolist()} but must have "
+            f"those of `template`, which are the structure's, {template.cell.tolist()} and {template.pbc.tolist()}; "
+            "an empty template has them as `Atoms(cell=..., pbc=...)`"
+        )
     if not (len(around) and len(template)):
         return
     repeated = _distances(template, around).min(axis=0) < SAME
@@ -194,6 +200,11 @@ def _check_surroundings(problem: Problem) -> None:
             f"`surroundings` has {around.symbols[repeated][0]} at {around.positions[repeated][0].tolist()} Å, where "
             "`template` has an atom, but must have other atoms than `template`"
         )
+
+
+def _repeat_alike(atoms: Atoms, others: Atoms) -> bool:
+    """Whether two structures have the same cell and periodic boundary conditions."""
+    return np.allclose(atoms.cell, others.cell, atol=1e-6) and np.array_equal(atoms.pbc, others.pbc)
 
 
 def _check_cell(problem: Problem) -> None:
@@ -227,8 +238,8 @@ def _check_reference(problem: Problem) -> None:
             f"`reference` is {problem.reference.symbols} but must have the atoms of a finished structure, "
             f"{expected.get_chemical_formula()}"
         )
-    cell, pbc = problem.reference.cell, problem.reference.pbc
-    if not (np.allclose(cell, problem.template.cell, atol=1e-6) and np.array_equal(pbc, problem.template.pbc)):
+    if not _repeat_alike(problem.reference, problem.template):
+        cell, pbc = problem.reference.cell, problem.reference.pbc
         raise ValueError(
             f"`reference` has the cell {cell.tolist()} Å and pbc {pbc.tolist()} but must have those of `template`, "
             f"{problem.template.cell.tolist()} and {problem.template.pbc.tolist()}, for energies to compare"

@@ -411,8 +411,36 @@ def test_a_visit_penalty_makes_greedy_builds_differ():
 
 def test_a_finished_image_without_a_legal_pixel_is_an_error(trained):
     placed = random_builds(trained.problem, 4, 1)[0]
-    with pytest.raises(ValueError, match="no legal action"):
+    with pytest.raises(ValueError, match="`observation` has no legal action but must be of a structure that is not"):
         trained.predict(one_hot(placed, trained.problem), deterministic=True)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_of_a_batch_finished_images_get_action_0_and_the_others_their_own(deterministic):
+    model = make_model(exploration=ONLY_GREEDY)
+    finished, builds = random_builds(model.problem, 4, 2), random_builds(model.problem, 2, 3)
+    mixed = [finished[0], builds[0], builds[1], finished[1], builds[2]]
+    actions, _ = model.predict(np.array([one_hot(b, model.problem) for b in mixed]), deterministic=deterministic)
+    alone, _ = model.predict(np.array([one_hot(b, model.problem) for b in builds]), deterministic=deterministic)
+    assert actions[[0, 3]].tolist() == [0, 0]
+    assert actions[[1, 2, 4]].tolist() == alone.tolist()
+
+
+def test_of_no_image_there_is_no_action(trained):
+    with pytest.raises(ValueError, match=r"`observation` has shape \(0, .* but must have shape \(\[batch,\] "):
+        trained.predict(images_of(trained)[:0])
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_an_agent_goes_on_and_on_in_a_vector_environment(mode):
+    envs = gym.make_vec("ASLA-GrapheneMini-v0", num_envs=2, evaluator="xwch", autoreset_mode=mode)
+    model, n_ended = make_model("ASLA-GrapheneMini-v0"), 0
+    images, infos = envs.reset(seed=0)
+    for _ in range(26):
+        actions, _ = model.predict(images, action_masks=infos["action_mask"])
+        images, _, terminations, _, infos = envs.step(actions)
+        n_ended += terminations.sum()
+    assert n_ended == 4
 
 
 def test_q_values_have_one_entry_for_each_action_and_do_not_depend_on_the_batch(trained):

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -342,6 +343,14 @@ def test_the_report_says_when_the_structure_was_found(found_at, text, capsys):
     cli._report(SearchResult(Path("out"), 9, -198.6, -0.0312, found_at, interrupted=False))
     assert capsys.readouterr().out == (
         f"9 episodes, {text}\nbest energy -198.6000 eV, -0.0312 eV from the reference\nresults in out\n"
+    )
+
+
+def test_the_report_says_that_no_structure_has_an_energy(capsys):
+    cli._report(SearchResult(Path("out"), 9, nan, nan, None, interrupted=False))
+    assert capsys.readouterr().out == (
+        "9 episodes, not found\nno structure has an energy: each failed or came to a dead end, see episodes.jsonl\n"
+        "results in out\n"
     )
 
 

@@ -93,6 +93,21 @@ def test_a_structure_without_an_energy_counts_as_a_bad_one():
     assert bad[1] - bad[0] > 5
 
 
+def test_energies_far_below_zero_are_told_apart_as_those_near_it():
+    """All-electron energies are a million eV, where single precision has steps of 0.06."""
+    builds = random_builds(MINI, 40)
+    near, far = (make_model(energies=(offset, offset + 10.0)).energies(builds) for offset in (0.0, -1e6))
+    np.testing.assert_allclose(far + 1e6, near, atol=1e-6)
+
+
+@pytest.mark.parametrize("difference", [2e-16, 1e-9, 1e-3])
+def test_what_differs_from_nearly_equal_energies_is_learned(difference):
+    model, builds = make_model(energies=(1.0, 1.0 + difference), learning_rate=2e-3), random_builds(MINI, 2)
+    for _ in range(100):
+        model.update(builds, np.array([1.0, 0.0]))
+    np.testing.assert_allclose(model.energies(builds), [1.0, 0.0], atol=0.3)
+
+
 def test_the_representation_of_the_agent_is_left_alone():
     space = spaces.MultiBinary([1, *MINI.grid.shape])
     agr = REPRESENTATIONS["agr"](space, MINI.grid)

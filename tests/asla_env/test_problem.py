@@ -690,6 +690,19 @@ def test_cell_vectors_on_a_line_or_in_a_plane_are_refused(cell, pbc):
         Problem.from_atoms(carbon((0, 0, 0), (1.4, 0, 0), cell=cell, pbc=pbc), [1])
 
 
+@pytest.mark.parametrize(
+    "template", [Atoms(), Atoms(cell=(5.1, 4.4, 20.0)), Atoms(cell=(5.0, 4.4, 20.0), pbc=(1, 1, 0))]
+)
+def test_surroundings_that_repeat_are_not_cut_out_of_their_cell(template):
+    slab = Atoms("Cu", [(0, 0, 5)], cell=(5.1, 4.4, 20.0), pbc=(True, True, False))
+    grid = Grid((10, 9), (4.5, 4.0), (False, False), (0, 0, 7))
+    kept = Problem("adatom", grid, Atoms(cell=slab.cell, pbc=slab.pbc), {"Cu": 1}, surroundings=slab).structure([40])
+    np.testing.assert_array_equal(kept.pbc, slab.pbc)
+    rule = r"`surroundings` has the cell \[.*\] Å and pbc \[True, True, False\] but must have those of `template`"
+    with pytest.raises(ValueError, match=rule):
+        Problem("adatom", grid, template, {"Cu": 1}, surroundings=slab)
+
+
 def test_surroundings_may_not_repeat_the_template():
     for position in [(0, 0, 0), (4, 3, 0), (0, 0, 5e-4)]:
         around = Atoms("CH", [(0, 0, 2), position])
