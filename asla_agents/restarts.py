@@ -21,7 +21,7 @@ from asla_agents.config import RunConfig
 from asla_agents.ensemble import Ensemble, networks_before, shared_settings
 from asla_agents.member import MemberResult
 from asla_agents.row_file import Row, appended, mend_end
-from asla_agents.study import Study, missing_restarts, read_study_rows
+from asla_agents.study import Study, comparable, missing_restarts, read_study_rows
 from asla_agents.training import make_env
 from asla_agents.unfinished import UnfinishedSearches, episodes_of
 from asla_env.executors import energy_executor
@@ -112,6 +112,9 @@ def run_study(
 def censor(study: Study, path: Path) -> list[Row]:
     """Write, and return, a row of each unfinished restart as far as it had come when it was last kept.
 
+    Those that were begun with another number of episodes count where ended ones do, see `asla_agents.study.rows_of`:
+    were they left out, the fast ones alone would be seen.
+
     It is the row of a restart that was allowed so many episodes; its ``unfinished`` is the key of the one that was
     stopped. What was kept stays: the study can go on, and a row of more episodes then takes the place of this one. No
     search is run, but the reference and the best structures known on the grid are computed, here and unguarded. Where a
@@ -139,9 +142,11 @@ def censor(study: Study, path: Path) -> list[Row]:
     with unfinished.locked():
         mend_end(path)
         _forget_ended(path, unfinished)
-        there = {(row["key"], row["seed"]) for row in read_study_rows(path)}
+        rows = read_study_rows(path)
+        there = {(row["key"], row["seed"]) for row in rows}
         new: dict[tuple[str, int], Row] = {}
-        for row in (row for arm in study.arms for row in _so_far(study, arm, unfinished)):
+        begun = ((arm, config) for arm in study.arms for config in comparable(study, arm, rows))
+        for row in (row for arm, config in begun for row in _so_far(arm, config, unfinished)):
             if (search := (row["key"], row["seed"])) not in there:
                 new.setdefault(search, row)  # of arms of equal settings the first has it
         if new:
@@ -286,9 +291,9 @@ def _run_first(
     return ensemble.run(lambda _: unfinished.write_if_due(group, ensemble.states))
 
 
-def _so_far(study: Study, arm: str, unfinished: UnfinishedSearches) -> list[Row]:
-    """Rows of the unfinished restarts of an arm."""
-    configs = [study.config(arm, seed) for seed in unfinished.seeds(study.config(arm, 0).key)]
+def _so_far(arm: str, settings: RunConfig, unfinished: UnfinishedSearches) -> list[Row]:
+    """Rows of the unfinished restarts of an arm that have some settings, whatever their seed."""
+    configs = [settings.model_copy(update={"seed": seed}) for seed in unfinished.seeds(settings.key)]
     if not configs:
         return []
     ensemble = Ensemble(configs, states=unfinished.read(configs))

@@ -123,14 +123,19 @@ def rows_of(study: Study, arm: str, rows: Sequence[Row]) -> list[Row]:
     those that went on after a success, which are the same until then. Of two of one seed it is the one that was
     allowed more, or else went on.
     """
-    config = study.config(arm, 0)
-    budgets = {config.episodes, *(row["budget"] for row in rows if "budget" in row)}
-    changes = [{"episodes": n, "stop_on_success": end} for n in budgets for end in {config.stop_on_success, False}]
-    keys = {config.model_copy(update=change).key for change in changes}
+    keys = {config.key for config in comparable(study, arm, rows)}
     chosen = sorted(
         (row for row in rows if row["key"] in keys), key=lambda row: (row.get("budget", 0), row["episodes"])
     )
     return sorted({row["seed"]: row for row in chosen}.values(), key=lambda row: row["seed"])
+
+
+def comparable(study: Study, arm: str, rows: Sequence[Row]) -> list[RunConfig]:
+    """Settings of an arm, seed 0, of all restarts that count: of as many episodes as some rows were allowed, too."""
+    config = study.config(arm, 0)
+    budgets = sorted({config.episodes, *(row["budget"] for row in rows if "budget" in row)})
+    ends = sorted({config.stop_on_success, False})
+    return [config.model_copy(update={"episodes": n, "stop_on_success": end}) for n in budgets for end in ends]
 
 
 def curve_data(rows: Sequence[Row], what: str = "found_at") -> tuple[list[float], list[int]]:

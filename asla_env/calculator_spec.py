@@ -14,7 +14,7 @@ from ase.calculators.calculator import BaseCalculator, Calculator
 
 from asla_env import calculators
 from asla_env.calculators import BatchFunction, CalculatorFactory, NamedCalculator
-from asla_env.identity import content, digest, files_in, import_path, installed_version, resolve, versions_of_module
+from asla_env.identity import content, digest, files_in, import_path, installed_version, resolve, versions_as_imported
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,9 @@ class CalculatorSpec:
         """Versions of the libraries that compute, as far as they are known; None for one that is not installed."""
         if self._named is not None:
             return {library: installed_version(library) for library in self._named.libraries}
-        path = self._unwrapped[0]
-        return versions_of_module(path.partition(":")[0]) if path is not None else {}
+        path, factory = self._unwrapped[0], self._factory
+        made_by = factory.func if isinstance(factory, partial) else factory
+        return dict(versions_as_imported(made_by, path.partition(":")[0])) if path is not None else {}
 
     @cached_property
     def fingerprint(self) -> str | None:

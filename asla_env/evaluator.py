@@ -15,6 +15,7 @@ from functools import cached_property, lru_cache
 from math import isfinite, nan
 from time import perf_counter
 from typing import Any, Self
+from uuid import uuid4
 
 import numpy as np
 from ase import Atoms
@@ -279,9 +280,13 @@ class Evaluator:
 
     @cached_property
     def _pickled(self) -> bytes:
-        """What names the calculator in another process: equal to itself there, as a function may not be."""
+        """What names the calculator in another process: equal to itself there, as a function may not be.
+
+        Where there is no fingerprint, nobody can tell whether another evaluator's calculator is the same.
+        """
+        fingerprint = self.spec.fingerprint
         try:
-            return pickle.dumps(self.spec)
+            return pickle.dumps((self.spec, fingerprint, uuid4().hex if fingerprint is None else None))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ValueError(
                 f"`calculator` is {self.spec.name} but must be a name, an import path or what can be pickled, as "
@@ -302,9 +307,15 @@ class Evaluator:
 
 @lru_cache(maxsize=1)
 def _evaluator_there(pickled: bytes) -> Evaluator:
-    """Evaluator that a process keeps for the structures that it is sent."""
-    spec: CalculatorSpec = pickle.loads(pickled)
-    return Evaluator(spec.calculator, settings=spec.settings)
+    """Evaluator that a process keeps for the structures that it is sent; its calculator must be the one meant."""
+    spec, fingerprint, _ = pickle.loads(pickled)
+    evaluator = Evaluator(spec.calculator, settings=spec.settings)
+    if fingerprint is not None and evaluator.spec.fingerprint != fingerprint:
+        raise RuntimeError(
+            f"`calculator` is {spec.name}, of which a process of `executor` has another version, or its files are "
+            "others there: start the processes again after a change"
+        )
+    return evaluator
 
 
 def _evaluate_there(pickled: bytes, atoms: Atoms) -> Evaluation:

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from hashlib import blake2b
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from operator import attrgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 
@@ -58,6 +60,15 @@ def versions_of_module(module: str) -> dict[str, str | None]:
         return {library: installed_version(library) for library in sorted(set(libraries))}
     file = getattr(import_module(module), "__file__", None)
     return {module: content(Path(file)) if file else None}
+
+
+@lru_cache(maxsize=128)
+def versions_as_imported(made_by: Any, module: str) -> Mapping[str, str | None]:
+    """What `versions_of_module` was when something of the module was first asked about.
+
+    A file that is edited later is not what this process has imported; after `importlib.reload`, `made_by` is another.
+    """
+    return MappingProxyType(versions_of_module(module))
 
 
 def content(*files: Path) -> str:

@@ -78,7 +78,9 @@ def changed(study: Study, **wanted: Any) -> Study:
 
 def _with_little_within(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings whose tables, of what is switched on, ask for as little as a smoke run."""
-    there = {name: settings[name] for name in _SMOKE_WITHIN if settings.get(name) not in (None, False)}
+    is_on = {name: settings.get(name) not in (None, False) for name in _SMOKE_WITHIN}
+    is_on["pretrained"] = bool(settings.get("pretrained"))  # {} is none; of imagination it is the defaults
+    there = {name: settings[name] for name in _SMOKE_WITHIN if is_on[name]}
     small = {name: ({} if table is True else table) | _SMOKE_WITHIN[name] for name, table in there.items()}
     return {**settings, **small}
 

@@ -43,8 +43,9 @@ def at_print_size(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
 
 
 def as_it_is(text: str) -> str:
-    """Text of a user, of which matplotlib is to make no formula."""
-    return text.replace("$", r"\$")
+    """Text of a user, of which matplotlib is to make no formula, and which a legend has if it begins with "_" too."""
+    escaped = text.replace("$", r"\$")
+    return r"$\_$" + escaped[1:] if escaped.startswith("_") else escaped
 
 
 def new_figure(columns: float = 1.0, rows: float = 1.0) -> Figure:

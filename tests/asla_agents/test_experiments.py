@@ -94,6 +94,13 @@ def test_a_smoke_run_of_a_file_trains_little_in_what_all_arms_share_too(given, e
         assert (config.imagination and config.imagination.first_updates) == expected
 
 
+def test_a_smoke_run_trains_nothing_before_in_an_arm_that_does_not():
+    settings = {"env_id": "ASLA-GrapheneMini-v0", "pretrained": {"episodes": 400}}
+    study = changed(Study(settings=settings, arms={"off": {"pretrained": {}}, "on": {}}), smoke=True)
+    assert study.config("off", 0).before() is None
+    assert study.config("on", 0).before().episodes == 3
+
+
 # Fig. 3
 
 

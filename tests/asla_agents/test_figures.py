@@ -509,6 +509,13 @@ def test_names_that_look_like_formulas_are_drawn_as_they_are(n_arms, tmp_path):
     study_figure("mine.json", job.study, read_rows(job.rows)).savefig(tmp_path / "mine.png")
 
 
+def test_a_legend_has_names_that_begin_with_an_underscore_too(tmp_path):
+    job = job_of(str(study_file(tmp_path, 2, "_{}")))
+    picture = study_figure("mine.json", job.study, read_rows(job.rows))
+    assert [text.splitlines()[0] for text in legend_of(picture)] == [r"$\_$0", r"$\_$1"]
+    picture.savefig(tmp_path / "mine.png")
+
+
 def test_a_study_without_rows_is_told_how_to_get_some(tmp_path):
     path = study_file(tmp_path, 2)
     (tmp_path / "mine.rows.jsonl").unlink()

@@ -252,6 +252,27 @@ def test_unfinished_searches_have_rows_as_far_as_they_came_until_there_are_longe
     assert rows_of(STUDY, "wide", read_rows(path)) == [row for row in whole if row["arm"] == "wide"]
 
 
+def test_unfinished_searches_of_other_lengths_have_rows_where_ended_ones_count(tmp_path, monkeypatch):
+    """Or else the fast ones alone would be seen."""
+    monkeypatch.setattr(unfinished, "_SHARE", np.inf)
+    study, path, rounds = Study(settings=SETTINGS, arms={"one": {}}), tmp_path / "rows.jsonl", []
+    shorter = study.changed(episodes=3)
+    (ended,) = run_study(shorter, path, restarts=1)
+
+    def stop(_):
+        rounds.append(1)
+        if len(rounds) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(run_study(shorter, path, restarts=3, on_episodes=stop))
+    rows = censor(study, path)
+    assert [(row["seed"], row["episodes"], row["unfinished"]) for row in rows] == [
+        (seed, 2, ended["key"]) for seed in (1, 2)
+    ]
+    assert rows_of(study, "one", read_rows(path)) == [ended, *rows]
+
+
 def test_an_unfinished_search_does_not_go_on_with_another_calculator(tmp_path, monkeypatch):
     monkeypatch.setattr(unfinished, "_SHARE", np.inf)
     study, path = Study(settings=SETTINGS, arms={"one": {}}), tmp_path / "rows.jsonl"

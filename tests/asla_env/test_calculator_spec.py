@@ -1,5 +1,6 @@
 """A calculator with its settings: what it makes, what it refuses, and what it is to other processes."""
 
+import importlib
 import pickle
 import subprocess
 import sys
@@ -235,7 +236,9 @@ def test_what_one_s_own_module_says_is_part_of_the_fingerprint(own: str, tmp_pat
     before = CalculatorSpec(f"{own}:argon").fingerprint
     assert CalculatorSpec(f"{own}:argon").fingerprint == before is not None
     path = tmp_path / f"{own}.py"
-    path.write_text(path.read_text().replace("3.4", "3.3"))
+    path.write_text(path.read_text().replace("3.4", "3.35"))
+    assert CalculatorSpec(f"{own}:argon").fingerprint == before  # this process has imported what it said
+    importlib.reload(sys.modules[own])
     assert CalculatorSpec(f"{own}:argon").fingerprint != before
 
 

@@ -168,6 +168,7 @@ def test_an_impossible_setting_of_xtb_is_refused_at_once(method: str, name: str,
         ({"charge": -2}, Atoms("H"), "`charge` is -2 e but must leave 0 to 2 of 1 valence electrons"),
         ({"charge": 9}, molecule("CH4"), "`charge` is 9 e but must leave 0 to 16 of 8 valence electrons"),
         ({"multiplicity": 10}, molecule("CH3"), "`multiplicity` is 10 but must be at most 8, of 7 valence electrons"),
+        ({"multiplicity": 1}, molecule("CH3"), "`multiplicity` is 1 but must be even, of 7 valence electrons"),
         (
             {"charge": -1, "multiplicity": 3},
             Atoms("H"),

@@ -1,5 +1,6 @@
 """Calculators that do the worst they can, in processes that are replaced."""
 
+import importlib
 import logging
 import os
 import pickle
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from copy import deepcopy
 from functools import partial
@@ -17,6 +18,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 
 from asla_env import AtomPlacementEnv, Evaluator, Problem
 from asla_env.limits import Limits
@@ -404,3 +406,66 @@ def is_running(process):
     """Whether a process is there and no zombie, which nobody may have collected yet."""
     done = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
     return bool(done.stdout.strip()) and not done.stdout.strip().startswith("Z")
+
+
+# Which calculator a process keeps
+
+DEPTH = """
+from pathlib import Path
+from ase.calculators.lj import LennardJones
+
+def make(depth):
+    return LennardJones(epsilon=float(Path(depth).read_text()))
+"""
+PAIR = Atoms("Ar2", [(0, 0, 0), (0, 0, 1.2)])
+
+
+@pytest.fixture
+def depth(written_module, tmp_path):
+    """A calculator that reads how deep its well is from a file, which lies beside its module."""
+    module = written_module(f"depth_{tmp_path.name}".replace("[", "_").replace("]", "_"), DEPTH)
+    file = tmp_path / "depth"
+    file.write_text("1.0")
+    return f"{module.__name__}:make", {"depth": str(file)}, file
+
+
+def test_a_process_does_not_keep_the_calculator_of_a_file_that_has_changed(depth):
+    path, settings, file = depth
+    with WorkerPool(1, PATIENT) as pool:
+        before = Evaluator(path, pool, settings).evaluate(PAIR).energy
+        file.write_text("5.0")
+        after = Evaluator(path, pool, settings).evaluate(PAIR).energy
+    assert after == Evaluator(path, settings=settings).evaluate(PAIR).energy == pytest.approx(5 * before)
+
+
+def test_a_process_with_another_version_of_a_module_is_refused(depth):
+    path, settings, _ = depth
+    module = sys.modules[path.partition(":")[0]]
+    with WorkerPool(1, PATIENT) as pool:
+        Evaluator(path, pool, settings).evaluate(PAIR)
+        with open(module.__file__, "a") as file:
+            file.write("\n# a change\n")
+        importlib.reload(module)
+        with pytest.raises(RuntimeError, match="`calculator` is .*:make, of which a process of `executor` has another"):
+            Evaluator(path, pool, settings).evaluate(PAIR)
+
+
+def in_main(made_by):
+    """A function as a notebook defines it."""
+
+    def make():
+        return made_by()
+
+    make.__module__, make.__qualname__ = "__main__", "make"
+    return make
+
+
+def test_a_thread_does_not_keep_a_calculator_that_was_defined_anew(monkeypatch):
+    energies = []
+    with ThreadPoolExecutor(1) as executor:
+        for depth in (1.0, 5.0):
+            monkeypatch.setattr(
+                sys.modules["__main__"], "make", in_main(partial(LennardJones, epsilon=depth)), raising=False
+            )
+            energies.append(Evaluator(sys.modules["__main__"].make, executor).evaluate(PAIR).energy)
+    assert energies[1] == pytest.approx(5 * energies[0])
