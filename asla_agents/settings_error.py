@@ -58,6 +58,7 @@ def _rule(message: str) -> str:
     """What a setting must fulfil, from what a validator said."""
     text = re.sub(r"^Value error, ", "", message)
     text = re.sub(r"^Input should be ", "must be ", text)
+    text = re.sub(r"^\w+ should have ", "must have ", text)
     if text.startswith("`") and " but " in text:  # by the name that the setting has elsewhere
         return text.partition(" but ")[2]
     return text

@@ -31,6 +31,8 @@ class Study(BaseModel):
     def _can_be_restarted(cls, value: dict[str, Any]) -> dict[str, Any]:
         if "seed" in value:
             raise ValueError("must leave `seed` out: restarts have the seeds from 0 on")
+        if value.get("builds_at_once", 1) != 1:
+            raise ValueError("must leave `builds_at_once` out: restarts go on together, one build each")
         first = value.get("pretrained")
         if isinstance(first, dict) and first and "episodes" not in first:
             raise ValueError("must say the `episodes` of `pretrained`: those of the restarts may be changed")

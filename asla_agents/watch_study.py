@@ -22,6 +22,8 @@ from asla_agents.success import log_rank, median_episode, n50
 from asla_agents.unfinished import Progress, UnfinishedSearches
 from asla_agents.watch import check_wait
 
+_ROW = b'{"arm"'  # how each row begins
+
 
 def watch_study(path: Path, console: Console, once: bool = False, every_s: float = 1.0) -> None:
     """Show the rows of a study until an interrupt (Ctrl-C) comes; the last view stays on the terminal.
@@ -40,6 +42,7 @@ def watch_study(path: Path, console: Console, once: bool = False, every_s: float
         or more than a day.
     """
     check_wait(every_s)
+    _check_begins_as_rows(path)
     unfinished = UnfinishedSearches(path)
     if once or not console.is_terminal:
         console.print(study_view(read_study_rows(path), unfinished.progress()))
@@ -48,6 +51,14 @@ def watch_study(path: Path, console: Console, once: bool = False, every_s: float
         while True:
             live.update(study_view(read_study_rows(path), unfinished.progress()), refresh=True)
             time.sleep(every_s)
+
+
+def _check_begins_as_rows(path: Path) -> None:
+    """Raise ValueError if a file without a whole line is not one whose first row is being written."""
+    with path.open("rb") as file:
+        begin = file.readline()
+    if not begin.endswith(b"\n") and begin[: len(_ROW)] != _ROW[: len(begin)]:
+        raise ValueError(f"`path` is {path} but must hold rows: those of a study are in {path.stem}.rows.jsonl")
 
 
 def run_watched(study: Study, path: Path, restarts: int, **how: Any) -> None:

@@ -91,7 +91,10 @@ def figure(name: str, rows: Sequence[Row] = (), evaluator: str | None = None, sm
     if name == phases_run.NAME:
         return phases.shares(rows, evaluator, smoke)
     if name not in EXPERIMENTS:
-        raise ValueError(f"`name` is {name!r} but must be one of {', '.join(NAMES)}")
+        raise ValueError(
+            f"`name` is {name!r} but must be the file of a study, the directory of a search, or one of "
+            f"{', '.join(NAMES)}"
+        )
     experiment = EXPERIMENTS[name]
     study = changed(experiment.study, evaluator=evaluator, smoke=smoke)
     return _OTHER_THAN_CURVES.get(name, curves.alone)(experiment, study, rows)

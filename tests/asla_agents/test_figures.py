@@ -389,7 +389,10 @@ def test_the_table_is_printed(tmp_path):
         (["study", "table1", "--episodes", "0"], "`episodes` is 0 but must be at least 1"),
         (["study", "table1", "--restarts", "0"], "`restarts` is 0 but must be at least 1"),
         (["plot", "table1"], "`rows` holds none of table1 with these settings: run `asla study table1`"),
-        (["plot", "fig99"], "`name` is 'fig99' but must be one of fig2a, "),
+        (
+            ["plot", "fig99"],
+            "`name` is 'fig99' but must be the file of a study, the directory of a search, or one of fig2a, ",
+        ),
         (["plot", "fig2a"], "`rows` holds none of fig2a with these settings: run `asla study fig2a`"),
         (["plot", "."], "`directory` is . but must hold the results of a search"),
         (["plot", "fig9", "--out", "."], "Is a directory: '.'"),

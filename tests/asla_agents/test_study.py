@@ -22,9 +22,11 @@ from asla_agents.callbacks import read_rows
 from asla_agents.checkpoint import CheckpointError
 from asla_agents.config import RunConfig
 from asla_agents.ensemble import Ensemble, shared_settings
+from asla_agents.jobs import job_of
 from asla_agents.member import MemberResult
 from asla_agents.restarts import censor, run_study
 from asla_agents.row_file import appended
+from asla_agents.settings_file import SettingsFileError
 from asla_agents.study import Study, curve_data, missing_restarts, read_study_rows, rows_of
 from asla_agents.watch_study import study_table
 from asla_env.calculator_spec import CalculatorSpec
@@ -624,6 +626,23 @@ def test_settings_that_do_not_exist_are_refused():
         Study(settings={**SETTINGS, "batchsize": 5}).config("default", 0)
     with pytest.raises(ValidationError, match="at least 1 item"):
         Study(settings=SETTINGS, arms={})
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({}, "spec.json: `arms` is {} but must have at least 1 item"),
+        (
+            {"a": {}, "b": {"env_id": "mine:Nope-v0"}},
+            "spec.json, arm 'b': `env_id` is 'mine:Nope-v0' but must be an id that",
+        ),
+        ({"a": {"builds_at_once": 2}}, "spec.json: `arms` is {.*} but must leave `builds_at_once` out"),
+    ],
+)
+def test_a_wrong_arm_is_found_before_any_is_run(arms, message, tmp_path):
+    (tmp_path / "spec.json").write_text(json.dumps({"settings": SETTINGS, "arms": arms}))
+    with pytest.raises(SettingsFileError, match=message):
+        job_of(str(tmp_path / "spec.json"))
 
 
 def test_the_command_prints_a_line_for_each_arm(whole, tmp_path):

@@ -118,6 +118,19 @@ def test_rows_are_shown_as_they_come_until_an_interrupt(tmp_path, monkeypatch):
     assert "agr" in text
 
 
+@pytest.mark.parametrize("content", [b'{"settings": {}}', b"\x00\xff\xfe", b"episodes = 3"])
+def test_what_holds_no_rows_is_named(content, tmp_path):
+    (tmp_path / "mine.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"mine.json but must hold rows: those of a study are in mine.rows.jsonl"):
+        watch_study(tmp_path / "mine.json", Console(), once=True)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a', b'{"arm": "on'])
+def test_a_first_row_that_is_being_written_is_waited_for(content, tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(content)
+    watch_study(tmp_path / "rows.jsonl", Console(), once=True)
+
+
 def test_what_is_no_row_of_a_study_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"line 1, must hold `key`, `seed`, `episodes`, `found_at`"):
         watch_study(write(tmp_path / "rows.jsonl", {"arm": "one-hot"}), console_of())
