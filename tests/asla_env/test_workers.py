@@ -446,7 +446,9 @@ def test_a_process_with_another_version_of_a_module_is_refused(depth):
         with open(module.__file__, "a") as file:
             file.write("\n# a change\n")
         importlib.reload(module)
-        with pytest.raises(RuntimeError, match=r"`calculator` is .*:make, of which a process of `executor` has another"):
+        with pytest.raises(
+            RuntimeError, match=r"`calculator` is .*:make, of which a process of `executor` has another"
+        ):
             Evaluator(path, pool, settings).evaluate(PAIR)
 
 
