@@ -50,7 +50,9 @@ class Ensemble:
     executor
         Where energies are computed, those of all members at once, such as a pool of processes; None: here.
     states
-        What `states` said of members, by their place in `configs`: these go on as if they had never stopped.
+        What `states` said of members, by their place in `configs`: these go on as if they had never stopped, but that
+        a structure that was known, or a symmetric image of it, is computed again when it comes again, in another order
+        of its atoms, whose energy differs by rounding.
     networks
         Weights that members begin with, by their place in `configs`. None: those of the searches that come first
         (`RunConfig.pretrained`), if there are any, which are run to their end here.
