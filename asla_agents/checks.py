@@ -124,7 +124,7 @@ def checked_masks(
     Parameters
     ----------
     action_masks
-        What was given, shape (*batch_shape, actions); read off the images if None.
+        What was given, shape (batch_shape..., actions); read off the images if None.
     images
         One-hot images, shape (images, species, x, y[, z]).
     batch_shape
