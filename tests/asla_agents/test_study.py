@@ -229,17 +229,23 @@ def test_searches_without_a_row_go_on_where_they_were_last_kept(whole, tmp_path,
     assert not kept[0].parent.exists()
 
 
-def test_unfinished_searches_have_rows_as_far_as_they_came_until_there_are_longer_ones(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(unfinished, "_SHARE", np.inf)
-    path, ended = tmp_path / "rows.jsonl", []
+def stop_after(n_rounds):
+    """What interrupts a study after some rounds."""
+    rounds = []
 
-    def stop(n_episodes):
-        ended.append(n_episodes)
-        if len(ended) == 7:
+    def stop(_):
+        rounds.append(1)
+        if len(rounds) == n_rounds:
             raise KeyboardInterrupt
 
+    return stop
+
+
+def test_unfinished_searches_have_rows_as_far_as_they_came_until_there_are_longer_ones(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(unfinished, "_SHARE", np.inf)
+    path = tmp_path / "rows.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        list(run_study(STUDY, path, restarts=3, on_episodes=stop))
+        list(run_study(STUDY, path, restarts=3, on_episodes=stop_after(7)))
     kept = censor(STUDY, path)
     assert [(row["arm"], row["seed"], row["episodes"], row["budget"]) for row in kept] == [
         ("wide", seed, 7, 7) for seed in range(3)
@@ -257,17 +263,11 @@ def test_unfinished_searches_have_rows_as_far_as_they_came_until_there_are_longe
 def test_unfinished_searches_of_other_lengths_have_rows_where_ended_ones_count(tmp_path, monkeypatch):
     """Or else the fast ones alone would be seen."""
     monkeypatch.setattr(unfinished, "_SHARE", np.inf)
-    study, path, rounds = Study(settings=SETTINGS, arms={"one": {}}), tmp_path / "rows.jsonl", []
+    study, path = Study(settings=SETTINGS, arms={"one": {}}), tmp_path / "rows.jsonl"
     shorter = study.changed(episodes=3)
     (ended,) = run_study(shorter, path, restarts=1)
-
-    def stop(_):
-        rounds.append(1)
-        if len(rounds) == 2:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        list(run_study(shorter, path, restarts=3, on_episodes=stop))
+        list(run_study(shorter, path, restarts=3, on_episodes=stop_after(2)))
     rows = censor(study, path)
     assert [(row["seed"], row["episodes"], row["unfinished"]) for row in rows] == [
         (seed, 2, ended["key"]) for seed in (1, 2)
@@ -291,15 +291,9 @@ def test_an_unfinished_search_does_not_go_on_with_another_calculator(tmp_path, m
 
 def test_arms_of_equal_settings_have_one_row_of_an_unfinished_search(tmp_path, monkeypatch):
     monkeypatch.setattr(unfinished, "_SHARE", np.inf)
-    twice, path, rounds = Study(settings=SETTINGS, arms={"one": {}, "same": {}}), tmp_path / "rows.jsonl", []
-
-    def stop(_):
-        rounds.append(1)
-        if len(rounds) == 2:
-            raise KeyboardInterrupt
-
+    twice, path = Study(settings=SETTINGS, arms={"one": {}, "same": {}}), tmp_path / "rows.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        list(run_study(twice, path, restarts=2, on_episodes=stop))
+        list(run_study(twice, path, restarts=2, on_episodes=stop_after(2)))
     rows = censor(twice, path)
     assert [(row["arm"], row["seed"]) for row in rows] == [("one", 0), ("one", 1)]
     assert read_rows(path) == rows
