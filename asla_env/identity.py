@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 
 def resolve(path: str) -> Any:
     """Import what an import path `module:attribute` stands for.
@@ -100,9 +102,14 @@ def digest(parts: Mapping[str, Any]) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """The value with whole floats as integers."""
+    """The value with whole floats as integers, those of numpy as Python's, and names of which JSON makes no others."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
     if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
+        return {
+            name if isinstance(name, str) else f"{type(name).__name__} {name!r}": _plain(part)
+            for name, part in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
@@ -211,6 +212,23 @@ OTHER = {
     "multiplicity": 3, "most_charge": 2.0, "mode": "fd", "basis": "sz", "xc": "LDA", "h": 0.2, "kpts": (2, 1, 1),
     "spinpol": True, "symmetry": {}, "occupations": {"width": 0.2}, "maxiter": 61, "convergence": {}, "txt": "out.txt",
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [({1: 2}, {"1": 2}), ({True: 2}, {"true": 2}), ({True: 2}, {1: 2}), ({None: 2}, {"null": 2})]
+)
+def test_names_of_other_kinds_are_told_apart_by_the_fingerprint(one: dict[Any, int], other: dict[Any, int]) -> None:
+    ours, theirs = (CalculatorSpec(EMT, {"parameters": named}).fingerprint for named in (one, other))
+    assert None not in (ours, theirs)
+    assert ours != theirs
+
+
+@pytest.mark.parametrize(
+    ("of_numpy", "plain"), [(np.int64(2), 2), (np.float64(0.3), 0.3), (np.arange(3.0), [0, 1, 2]), (np.True_, True)]
+)
+def test_the_fingerprint_takes_numbers_of_numpy_for_what_they_are(of_numpy: Any, plain: Any) -> None:
+    said = CalculatorSpec(EMT, {"parameters": plain}).fingerprint
+    assert CalculatorSpec(EMT, {"parameters": of_numpy}).fingerprint == said is not None
 
 
 @pytest.mark.parametrize("name", ["gfn1-xtb", "gpaw"])
