@@ -284,9 +284,9 @@ class Evaluator:
 
         Where there is no fingerprint, nobody can tell whether another evaluator's calculator is the same.
         """
-        fingerprint = self.spec.fingerprint
+        digest = self.spec.fingerprint or uuid4().hex
         try:
-            return pickle.dumps((self.spec, fingerprint, uuid4().hex if fingerprint is None else None))
+            return pickle.dumps((self.spec, self.spec.versions, digest))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ValueError(
                 f"`calculator` is {self.spec.name} but must be a name, an import path or what can be pickled, as "
@@ -308,14 +308,14 @@ class Evaluator:
 @lru_cache(maxsize=1)
 def _evaluator_there(pickled: bytes) -> Evaluator:
     """Evaluator that a process keeps for the structures that it is sent; its calculator must be the one meant."""
-    spec, fingerprint, _ = pickle.loads(pickled)
-    evaluator = Evaluator(spec.calculator, settings=spec.settings)
-    if fingerprint is not None and evaluator.spec.fingerprint != fingerprint:
+    spec, versions, _ = pickle.loads(pickled)
+    there = Evaluator(spec.calculator, settings=spec.settings)
+    if versions and there.spec.versions != versions:
         raise RuntimeError(
-            f"`calculator` is {spec.name}, of which a process of `executor` has another version, or its files are "
-            "others there: start the processes again after a change"
+            f"`calculator` is {spec.name}, of which a process of `executor` has {there.spec.versions} but must have "
+            f"{versions}: start the processes again after a change"
         )
-    return evaluator
+    return there
 
 
 def _evaluate_there(pickled: bytes, atoms: Atoms) -> Evaluation:

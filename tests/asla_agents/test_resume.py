@@ -1,5 +1,6 @@
 """Searches that go on after any interruption as if there had been none."""
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -283,6 +284,7 @@ def test_a_search_does_not_go_on_with_another_calculator(written_module, tmp_pat
     searched(tmp_path / "run", 2, evaluator="calculator_that_changes:Shifted")
     before = {entry.name: entry.read_bytes() for entry in (tmp_path / "run").glob("*.json*")}
     Path(module.__file__).write_text(SHIFTED.replace("100.0", "200.0"))
+    importlib.reload(module)  # as another process would import it
     with pytest.raises(ValueError, match=r"`env` has the calculator calculator_that_changes:Shifted \(.*must have"):
         resume(tmp_path / "run", episodes=3, progress_bar=False)
     assert {entry.name: entry.read_bytes() for entry in (tmp_path / "run").glob("*.json*")} == before

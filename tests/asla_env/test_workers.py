@@ -447,7 +447,7 @@ def test_a_process_with_another_version_of_a_module_is_refused(depth):
             file.write("\n# a change\n")
         importlib.reload(module)
         with pytest.raises(
-            RuntimeError, match=r"`calculator` is .*:make, of which a process of `executor` has another"
+            RuntimeError, match=r"`calculator` is .*:make, of which a process of `executor` has {.*} but must have {"
         ):
             Evaluator(path, pool, settings).evaluate(PAIR)
 
