@@ -55,6 +55,8 @@ def watch_study(path: Path, console: Console, once: bool = False, every_s: float
 
 def _check_begins_as_rows(path: Path) -> None:
     """Raise ValueError if a file without a whole line is not one whose first row is being written."""
+    if not path.exists():
+        return  # the study has not begun
     with path.open("rb") as file:
         begin = file.readline()
     if not begin.endswith(b"\n") and begin[: len(_ROW)] != _ROW[: len(begin)]:

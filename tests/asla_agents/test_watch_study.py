@@ -128,7 +128,8 @@ def test_what_holds_no_rows_is_named(content, tmp_path):
 @pytest.mark.parametrize("content", [b"", b'{"a', b'{"arm": "on'])
 def test_a_first_row_that_is_being_written_is_waited_for(content, tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(content)
-    watch_study(tmp_path / "rows.jsonl", Console(), once=True)
+    for name in ("rows.jsonl", "not_begun.jsonl"):
+        watch_study(tmp_path / name, Console(), once=True)
 
 
 def test_what_is_no_row_of_a_study_is_named(tmp_path):
