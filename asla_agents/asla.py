@@ -1,6 +1,5 @@
 """ASLA: an agent that learns to build stable structures from one energy an episode."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -292,15 +291,17 @@ class ASLA(BuildCollector):
         shape = (len(self.problem.species), *self.problem.grid.shape)
         images = np.asarray(observation)
         if images.shape[-len(shape) :] != shape or not images.size:
-            raise ValueError(f"`observation` has shape {images.shape} but must have shape ([batch,] {shape})")
+            rule = f"must have shape ([batch,] {shape}), of one image at least"
+            raise ValueError(f"`observation` has shape {images.shape} but {rule}")
         batch_shape, images = images.shape[: -len(shape)], images.reshape(-1, *shape)
         masks = checked_masks(action_masks, images, batch_shape, self.problem)
         actions = np.zeros(len(images), dtype=np.int64)
         q_values = self.explorer.symmetric_mean.averaged(self.q_map.advantages)(images)
         for i in np.flatnonzero(masks.any(axis=1)):
-            placed = placed_sites(images[i], self.problem)
-            choose = greedy if deterministic else partial(self.explorer.choose, placed)
-            actions[i] = choose(q_values[i], masks[i])
+            if deterministic:
+                actions[i] = greedy(q_values[i], masks[i])
+            else:
+                actions[i] = self.explorer.choose(placed_sites(images[i], self.problem), q_values[i], masks[i])
         return actions.reshape(batch_shape), state
 
     def q_values(self, images: NDArray[Any], weights: dict[str, Tensor] | None = None) -> NDArray[np.floating]:

@@ -138,13 +138,11 @@ def checked_masks(
         If the shape is another one, or the only image has no legal action.
     """
     if action_masks is None:
-        read_off = [action_mask(placed_sites(image, problem), problem) for image in images]
-        masks = np.array(read_off, dtype=bool).reshape(-1, problem.n_actions)
-    else:
-        masks, expected = np.asarray(action_masks).astype(bool), (*batch_shape, problem.n_actions)
-        if masks.shape not in (expected, (len(images), problem.n_actions)):
-            raise ValueError(f"`action_masks` has shape {masks.shape} but must have shape {expected}")
-        masks = masks.reshape(len(images), problem.n_actions)
+        action_masks = [action_mask(placed_sites(image, problem), problem) for image in images]
+    masks, expected = np.asarray(action_masks).astype(bool), (*batch_shape, problem.n_actions)
+    if masks.shape not in (expected, (len(images), problem.n_actions)):
+        raise ValueError(f"`action_masks` has shape {masks.shape} but must have shape {expected}")
+    masks = masks.reshape(len(images), problem.n_actions)
     if not batch_shape and not masks.any():
         raise ValueError("`observation` has no legal action but must be of a structure that is not finished")
     return masks

@@ -25,6 +25,7 @@ from asla_agents.study import Study, comparable, missing_restarts, read_study_ro
 from asla_agents.training import make_env
 from asla_agents.unfinished import UnfinishedSearches, episodes_of
 from asla_env.executors import energy_executor
+from asla_env.ids import problem_of_id
 from asla_env.limits import Limits
 from asla_env.problems import PROBLEMS, best_on_grid
 from asla_env.worker_process import end_with_parent
@@ -95,7 +96,9 @@ def run_study(
         mend_end(path)
         _forget_ended(path, unfinished)
         on_gpu = torch.device(device).type != "cpu"
-        groups = _groups(missing_restarts(study, path, restarts), workers, members, side_by_side=on_gpu)
+        missing = missing_restarts(study, path, restarts)
+        _check_problems(missing)
+        groups = _groups(missing, workers, members, side_by_side=on_gpu)
         if not groups:
             return
         with appended(path) as append:
@@ -160,6 +163,15 @@ def _forget_ended(path: Path, unfinished: UnfinishedSearches) -> None:
     """Remove what was kept of restarts that have a row: a process was killed just then."""
     for row in read_study_rows(path):
         unfinished.remove(row["key"], row["seed"])
+
+
+def _check_problems(searches: Sequence[tuple[str, RunConfig]]) -> None:
+    """Raise ValueError if a problem cannot be made: it may be that of an arm that is run last."""
+    for env_id, arm in {config.env_id: arm for arm, config in searches}.items():
+        try:
+            problem_of_id(env_id)
+        except ValueError as error:
+            raise ValueError(f"arm {arm!r}: {error}") from error
 
 
 def _check_device(device: str) -> None:

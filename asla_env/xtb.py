@@ -139,8 +139,9 @@ def _check_electrons(numbers: NDArray[np.int64], method: str, charge: float | No
     most = min(left, 2 * orbitals - left) + 1
     if multiplicity is not None and multiplicity > most:
         raise ValueError(f"`multiplicity` is {multiplicity} but must be at most {most}, of {left} valence electrons")
-    if multiplicity == 1 and left % 2:  # tblite refuses others that do not fit, and takes this one for the lowest
-        raise ValueError(f"`multiplicity` is 1 but must be even, of {left} valence electrons")
+    if multiplicity is not None and (left + multiplicity) % 2 == 0:  # tblite would take 1 for 2
+        parity = "even" if left % 2 else "odd"
+        raise ValueError(f"`multiplicity` is {multiplicity} but must be {parity}, of {left} valence electrons")
 
 
 @cache

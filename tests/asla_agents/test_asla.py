@@ -427,7 +427,9 @@ def test_of_a_batch_finished_images_get_action_0_and_the_others_their_own(determ
 
 
 def test_of_no_image_there_is_no_action(trained):
-    with pytest.raises(ValueError, match=r"`observation` has shape \(0, .* but must have shape \(\[batch,\] "):
+    with pytest.raises(
+        ValueError, match=r"`observation` has shape \(0, .* but must have shape .* of one image at least"
+    ):
         trained.predict(images_of(trained)[:0])
 
 

@@ -626,17 +626,21 @@ def test_settings_that_do_not_exist_are_refused():
     ("arms", "message"),
     [
         ({}, "spec.json: `arms` is {} but must have at least 1 item"),
-        (
-            {"a": {}, "b": {"env_id": "mine:Nope-v0"}},
-            "spec.json, arm 'b': `env_id` is 'mine:Nope-v0' but must be an id that",
-        ),
         ({"a": {"builds_at_once": 2}}, "spec.json: `arms` is {.*} but must leave `builds_at_once` out"),
     ],
 )
-def test_a_wrong_arm_is_found_before_any_is_run(arms, message, tmp_path):
+def test_arms_that_cannot_be_restarted_are_named(arms, message, tmp_path):
     (tmp_path / "spec.json").write_text(json.dumps({"settings": SETTINGS, "arms": arms}))
     with pytest.raises(SettingsFileError, match=message):
         job_of(str(tmp_path / "spec.json"))
+
+
+def test_a_problem_that_cannot_be_made_is_found_before_any_arm_is_run(tmp_path):
+    study, path = Study(settings=SETTINGS, arms={"a": {}, "b": {"env_id": "mine:Nope-v0"}}), tmp_path / "rows.jsonl"
+    with pytest.raises(ValueError, match="arm 'b': `env_id` is 'mine:Nope-v0' but must be an id that"):
+        list(run_study(study, path, restarts=1))
+    assert not path.exists()
+    assert rows_of(study, "b", []) == []  # what has rows can be looked at without the problem
 
 
 def test_the_command_prints_a_line_for_each_arm(whole, tmp_path):

@@ -169,6 +169,7 @@ def test_an_impossible_setting_of_xtb_is_refused_at_once(method: str, name: str,
         ({"charge": 9}, molecule("CH4"), "`charge` is 9 e but must leave 0 to 16 of 8 valence electrons"),
         ({"multiplicity": 10}, molecule("CH3"), "`multiplicity` is 10 but must be at most 8, of 7 valence electrons"),
         ({"multiplicity": 1}, molecule("CH3"), "`multiplicity` is 1 but must be even, of 7 valence electrons"),
+        ({"multiplicity": 2}, molecule("CH4"), "`multiplicity` is 2 but must be odd, of 8 valence electrons"),
         (
             {"charge": -1, "multiplicity": 3},
             Atoms("H"),
