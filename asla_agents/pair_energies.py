@@ -35,58 +35,109 @@ class PairEnergies:
         self._problem = problem
         fixed = problem.template + problem.surroundings
         self._to_fixed = problem.distances(fixed.positions)  # [fixed atom, pixel]
-        placed = [atomic_numbers[problem.species[site // problem.grid.n_pixels]] for site in np.sort(structures[0])]
-        self._set_pairs(np.array(placed, dtype=np.int64), fixed.numbers)
-        self._first = self._counts(structures[:1])
-        counts, changes = self._counts(structures[1:]) - self._first, energies[1:] - energies[0]
+        self._set_kinds([atomic_numbers[symbol] for symbol in problem.species], fixed.numbers)
+        first, *others = self._counts(np.sort(structures, axis=1))  # sorted, the species are the same for all
+        counts, changes = np.array(others) - first, energies[1:] - energies[0]
         weighted = counts.T * (_LEAST_ERROR + _ERROR_OF_CHANGE * np.abs(changes)) ** -2
-        self._coefficients = np.linalg.solve(weighted @ counts + self._prior(), weighted @ changes)
+        coefficients = np.linalg.solve(weighted @ counts + self._prior(), weighted @ changes)
+        self._energies = np.pad(coefficients.reshape(-1, _N_DISTANCES), [(0, 0), (0, 2)])  # [kind, distance], eV
 
-    def changes(self, structures: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Energies in eV above the first structure, shape (structures,), of sites (structures, atoms)."""
-        return np.asarray((self._counts(structures) - self._first) @ self._coefficients)
+    def falls(
+        self, around: NDArray[np.int64], pairs: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """By how many eV the energy falls if one or two atoms of a structure go elsewhere.
 
-    def _set_pairs(self, placed: NDArray[np.int64], fixed: NDArray[np.int64]) -> None:
-        """Number the kinds of pairs: of placed atoms first, then of each placed one with each that is fixed."""
-        self._one, self._other = np.triu_indices(len(placed), k=1)
-        firsts = np.concatenate([placed[self._one], np.repeat(placed, len(fixed))])
-        seconds = np.concatenate([placed[self._other], np.tile(fixed, len(placed))])
-        species = np.sort([firsts, seconds], axis=0)
-        kinds, self._kind_of_pair = np.unique(species, axis=1, return_inverse=True)
-        self._n_kinds, self._bond_lengths = kinds.shape[1], covalent_radii[species].sum(axis=0)
+        Parameters
+        ----------
+        around
+            Sites to which each of the placed atoms may go, shape (atoms, sites); the first is where it is.
+        pairs
+            Numbers of two atoms that go at the same time, shape (pairs, 2).
+
+        Returns
+        -------
+        tuple
+            Falls if one atom goes, shape (atoms, sites), and if two do, shape (pairs, sites, sites).
+        """
+        atoms, (one, other) = np.arange(len(around)), pairs.T
+        to_others = self._between(around[:, :, None], around[:, 0])  # [atom, site, other atom where it is]
+        to_others[atoms, :, atoms] = 0
+        energies = to_others.sum(axis=2) + self._to_all_fixed(around)
+        falls = energies[:, :1] - energies
+        between = self._between(around[one][:, :, None], around[other][:, None, :])
+        counted = to_others[one, :, other][:, :, None] + to_others[other, :, one][:, None, :] - between[:, :1, :1]
+        return falls, falls[one][:, :, None] + falls[other][:, None, :] + counted - between
+
+    def _set_kinds(self, species: list[int], fixed: NDArray[np.int64]) -> None:
+        """Number the kinds of pairs of elements, given by atomic numbers."""
+        elements, numbered = np.unique([*species, *fixed], return_inverse=True)
+        self._of_species, self._of_fixed = numbered[: len(species)], numbered[len(species) :]
+        one, other = np.triu_indices(len(elements))
+        self._kinds = np.empty((len(elements), len(elements)), dtype=np.int64)
+        self._kinds[one, other] = self._kinds[other, one] = np.arange(len(one))
+        self._bond_lengths = covalent_radii[elements][:, None] + covalent_radii[elements]
+
+    def _between(self, sites: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Energy in eV of an atom on each site with one on another, of shapes that are broadcast."""
+        one, other = (self._of_species[each // self._problem.grid.n_pixels] for each in (sites, others))
+        return self._looked_up(one, other, self._distances(sites, others))
+
+    def _to_all_fixed(self, sites: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Energy in eV of an atom on each site with all that are fixed, of the same shape."""
+        species, pixels = np.divmod(sites[..., None], self._problem.grid.n_pixels)
+        distances = self._to_fixed.T[pixels[..., 0]]
+        return np.asarray(self._looked_up(self._of_species[species], self._of_fixed, distances).sum(axis=-1))
+
+    def _looked_up(
+        self, one: NDArray[np.int64], other: NDArray[np.int64], distances: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Energy in eV of pairs of elements at some distances."""
+        lower, upper_part = _places(distances / self._bond_lengths[one, other])
+        kinds = self._kinds[one, other]
+        below, above = self._energies[kinds, lower], self._energies[kinds, lower + 1]
+        return np.asarray(below + upper_part * (above - below))
 
     def _counts(self, structures: NDArray[np.int64]) -> NDArray[np.float64]:
         """How many pairs there are of each kind and distance, shape (structures, kinds * distances)."""
-        n_parts = max(1, -(-len(structures) * len(self._bond_lengths) // _PAIRS_AT_ONCE))
+        n_placed, n_fixed = structures.shape[1], len(self._to_fixed)
+        n_pairs = n_placed * (n_placed - 1) // 2 + n_placed * n_fixed
+        n_parts = max(1, -(-len(structures) * n_pairs // _PAIRS_AT_ONCE))
         return np.concatenate([self._counts_of_part(part) for part in np.array_split(structures, n_parts)])
 
     def _counts_of_part(self, structures: NDArray[np.int64]) -> NDArray[np.float64]:
         """The same for a few: a pair between two of the distances counts for both, the nearer one more."""
-        scaled = (self._distances(structures) / self._bond_lengths - _NEAREST) / _STEP
-        lower = np.clip(scaled, 0, _N_DISTANCES).astype(np.int64)
-        upper_part = np.where(scaled < 0, 0, scaled - lower)
-        shape = (len(structures), self._n_kinds, _N_DISTANCES + 2)  # two more, which count as infinitely far
-        rows = np.arange(len(structures))[:, None]
+        n, n_placed = structures.shape
+        species, pixels = np.divmod(structures, self._problem.grid.n_pixels)
+        i, j = np.triu_indices(n_placed, k=1)
+        elements = self._of_species[species[0]]
+        one = np.concatenate([elements[i], np.repeat(elements, len(self._of_fixed))])
+        other = np.concatenate([elements[j], np.tile(self._of_fixed, n_placed)])
+        to_fixed = self._to_fixed.T[pixels].reshape(n, -1)
+        distances = np.concatenate([self._distances(structures[:, i], structures[:, j]), to_fixed], axis=1)
+        shape = (n, self._kinds.max() + 1, _N_DISTANCES + 2)  # two more, which count as infinitely far
+        lower, upper_part = _places(distances / self._bond_lengths[one, other])
         counts = np.zeros(shape)
         for distance, part in ((lower, 1 - upper_part), (lower + 1, upper_part)):
-            flat = np.ravel_multi_index((rows, self._kind_of_pair, distance), shape)
+            flat = np.ravel_multi_index((np.arange(n)[:, None], self._kinds[one, other], distance), shape)
             counts += np.bincount(flat.ravel(), part.ravel(), minlength=counts.size).reshape(shape)
-        return counts[..., :_N_DISTANCES].reshape(len(structures), -1)
+        return counts[..., :_N_DISTANCES].reshape(n, -1)
 
-    def _distances(self, structures: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Distance of each pair in Å, shape (structures, pairs)."""
+    def _distances(self, sites: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Distance in Å from each site to another, of shapes that are broadcast."""
         grid = self._problem.grid
-        pixels = np.sort(structures, axis=1) % grid.n_pixels  # sorted, the species are the same for all
-        indices = np.stack(np.unravel_index(pixels, grid.shape))  # [axis, structure, atom]
-        middle = np.reshape(grid.shape, (-1, 1, 1)) - 1
-        among = self._problem.pixel_distances[tuple(indices[..., self._one] - indices[..., self._other] + middle)]
-        to_fixed = (
-            self._to_fixed[:, pixels].transpose(1, 2, 0).reshape(len(pixels), pixels.shape[1] * len(self._to_fixed))
-        )
-        return np.concatenate([among, to_fixed], axis=1)
+        indices, other_indices = (np.unravel_index(each % grid.n_pixels, grid.shape) for each in (sites, others))
+        steps = [one - other + n - 1 for one, other, n in zip(indices, other_indices, grid.shape, strict=True)]
+        return np.asarray(self._problem.pixel_distances[tuple(steps)])
 
     def _prior(self) -> NDArray[np.float64]:
         """Inverse covariance of the coefficients: small ones that bend little, on to the zeros beyond them too."""
         bends = np.diff(np.eye(_N_DISTANCES + 2), 2, axis=0)[:, :_N_DISTANCES]
         of_a_kind = np.eye(_N_DISTANCES) + _BENDING * bends.T @ bends
-        return np.asarray(np.kron(np.eye(self._n_kinds), of_a_kind) / _SCALE**2)
+        return np.asarray(np.kron(np.eye(self._kinds.max() + 1), of_a_kind) / _SCALE**2)
+
+
+def _places(distances: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The next lower one of the distances that are told apart, and which part of the way to the next one it is on."""
+    scaled = (distances - _NEAREST) / _STEP
+    lower = np.clip(scaled, 0, _N_DISTANCES).astype(np.int64)
+    return lower, np.where(scaled < 0, 0, scaled - lower)

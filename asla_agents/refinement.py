@@ -1,15 +1,13 @@
 """Builds that are the best ones so far with atoms moved, as the Q-map or what pairs of atoms bring says."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import product
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asla_agents.explorer import Explorer
-from asla_agents.pair_energies import PairEnergies
+from asla_agents.pixel_moves import polished
 from asla_agents.replay import BuildReplay
 from asla_agents.symmetry import QMaps
 from asla_env.action import legal_order, masks_without_each
@@ -20,12 +18,6 @@ _PERIOD = 10  # builds since the lowest energy, of which the first ones are refi
 _PARENTS = 5  # structures of lowest energy of which one is refined by the Q-map
 _FITTED = 100  # structures of lowest energy that tell what pairs of atoms bring
 _IMAGES_AT_ONCE = 128
-
-_Gains = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
-"""What a structure gains if an atom goes elsewhere, -inf where it shall not, shape (moving atoms, actions).
-
-It is asked with the sites of the atoms that stay, shape (moving atoms, atoms - 1), and those that the others leave.
-"""
 
 
 def is_due(explorer: Explorer, n_begun: int = 0) -> bool:
@@ -47,12 +39,12 @@ def is_due(explorer: Explorer, n_begun: int = 0) -> bool:
 def refined(explorer: Explorer, q_maps: QMaps, in_flight: Sequence[Sequence[int]] = (), n_begun: int = 0) -> list[int]:
     """Plan a structure that is not known yet: one of the best with atoms moved.
 
-    The first and the third of each ten builds since the lowest energy move atoms of the lowest structure by a pixel,
-    diagonally too, if that is predicted to lower the energy; see `asla_agents.pair_energies`. Otherwise an atom goes
-    where the Q-map gains most: an atom's gain is the Q-value of its new site minus that of its own, with all other
+    The first and the third of each ten builds since the lowest energy move one atom of the lowest structure by a pixel,
+    or two that are bonded, if that is predicted to lower the energy; see `asla_agents.pixel_moves`. Otherwise an atom
+    goes where the Q-map gains most: an atom's gain is the Q-value of its new site minus that of its own, with all other
     atoms in place, and the first one is moved in that of the five structures of lowest energy where target and gain
-    have the highest sum. As long as each build lowers the lowest energy, the next one may move twice as many atoms,
-    each once and only if it gains.
+    have the highest sum. As long as each build lowers the lowest energy, the next one may make twice as many moves,
+    each atom once and only where it is predicted to gain.
 
     Parameters
     ----------
@@ -74,26 +66,27 @@ def refined(explorer: Explorer, q_maps: QMaps, in_flight: Sequence[Sequence[int]
     structures, energies = builds.lowest(_FITTED)
     if not len(structures):
         return []
+    n_moves = min(2 ** max(0, builds.lowered_in_a_row - 1), problem.n_to_place)
     if len(structures) > 1 and (builds.episodes_since_lowest + n_begun) % 2 == 0:
-        gains = partial(_gains_by_a_pixel, pairs=PairEnergies(problem, structures, energies), problem=problem)
-        polished = _moved(structures[:1], np.zeros(1), gains, explorer, in_flight)
-        if polished:
-            return polished
+        build = polished(explorer, structures, energies, n_moves, in_flight)
+        if build:
+            return build
     best, targets = structures[:_PARENTS], builds.targets(energies[:_PARENTS])
-    return _moved(best, targets, partial(_gains_by_q_map, q_maps=q_maps, problem=problem), explorer, in_flight)
+    return _moved_by_q_map(best, targets, explorer, q_maps, n_moves, in_flight)
 
 
-def _moved(
+def _moved_by_q_map(
     structures: NDArray[np.int64],
     values: NDArray[np.float64],
-    gains: _Gains,
     explorer: Explorer,
+    q_maps: QMaps,
+    n_moves: int,
     in_flight: Sequence[Sequence[int]],
 ) -> list[int]:
     """Actions in a legal order that make one of some structures (n, atoms), of values (n,), with atoms moved."""
     builds, problem, moved = explorer.builds, explorer.problem, list[int]()
-    for _ in range(min(2 ** max(0, builds.lowered_in_a_row - 1), problem.n_to_place)):
-        moves = _moves(structures, values, moved, gains, problem)
+    for _ in range(n_moves):
+        moves = _moves(structures, values, moved, q_maps, problem)
         best = _best_new(moves, builds, in_flight, problem)
         if best is None or (moved and moves.values[best] <= values[0]):
             break
@@ -116,7 +109,7 @@ def _moves(
     structures: NDArray[np.int64],
     values: NDArray[np.float64],
     moved: Sequence[int],
-    gains: _Gains,
+    q_maps: QMaps,
     problem: Problem,
 ) -> _Moves:
     """Move each atom that was not moved yet of structures (n, atoms) whose values (n,) are known."""
@@ -127,39 +120,17 @@ def _moves(
     own, each = structures.ravel(), np.arange(structures.size)
     legal[each, own] = False
     legal[np.isin(own, moved)] = False
-    moved_values = np.repeat(values, n_atoms)[:, None] + gains(others, own)
+    moved_values = np.repeat(values, n_atoms)[:, None] + _gains(others, own, q_maps, problem)
     return _Moves(others, np.where(legal, moved_values, -np.inf))
 
 
-def _gains_by_q_map(
-    others: NDArray[np.int64], own: NDArray[np.int64], q_maps: QMaps, problem: Problem
-) -> NDArray[np.float64]:
-    """Q-value of each site minus that of an atom's own."""
+def _gains(others: NDArray[np.int64], own: NDArray[np.int64], q_maps: QMaps, problem: Problem) -> NDArray[np.float64]:
+    """Q-value of each site minus that of an atom's own, shape (moving atoms, actions)."""
     parts = np.array_split(others, -(-len(others) // _IMAGES_AT_ONCE))
     q_values = np.concatenate(
         [q_maps(np.array([one_hot(sites.tolist(), problem) for sites in part])) for part in parts]
     )
     return np.asarray(q_values - q_values[np.arange(len(own)), own][:, None])
-
-
-def _gains_by_a_pixel(
-    others: NDArray[np.int64], own: NDArray[np.int64], pairs: PairEnergies, problem: Problem
-) -> NDArray[np.float64]:
-    """By how many eV the energy is predicted to fall if an atom goes a pixel further, where it is."""
-    sites = [_sites_around(site, problem) for site in own]
-    atoms = np.repeat(np.arange(len(own)), [len(around) for around in sites])
-    to = np.concatenate(sites)
-    falls = pairs.changes(np.column_stack([others, own])[:1]) - pairs.changes(np.column_stack([others[atoms], to]))
-    gains = np.full((len(own), problem.n_actions), -np.inf)
-    gains[atoms, to] = np.where(falls > 0, falls, -np.inf)
-    return gains
-
-
-def _sites_around(site: np.int64, problem: Problem) -> NDArray[np.int64]:
-    """A site and those beside it, diagonally too."""
-    species, pixel = divmod(int(site), problem.grid.n_pixels)
-    around = problem.grid.shifted(pixel, list(product((-1, 0, 1), repeat=problem.grid.ndim)))
-    return np.asarray(species * problem.grid.n_pixels + around[around >= 0])
 
 
 def _best_new(

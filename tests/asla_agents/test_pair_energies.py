@@ -27,6 +27,7 @@ SPACE = Problem(
     {"Si": 3},
     minimum_distance=0.4,
 )
+NO_PAIRS = np.empty((0, 2), dtype=np.int64)
 PROBLEMS = {"one species": MINI, "open": naphthalene(), "fixed atoms": BETWEEN, "three axes": SPACE}
 
 
@@ -55,15 +56,30 @@ def pair_energy(problem: Problem, build: np.ndarray, symbols: set[str] | None = 
     return energy
 
 
-def fitted(problem: Problem, energy, n: int = 100) -> tuple[PairEnergies, np.ndarray, np.ndarray]:
-    """The fit to some builds; others, and by how much their energies differ from the first one's."""
+def fitted(problem: Problem, energy, n: int = 100) -> tuple[PairEnergies, np.ndarray, np.ndarray, np.ndarray]:
+    """The fit to some builds; the first of them, others, and by how much their energies differ from the first one's."""
     builds = random_builds(problem, n + 100)
     energies = np.array([energy(problem, build) for build in builds])
-    return PairEnergies(problem, builds[:n], energies[:n]), builds[n:], energies[n:] - energies[0]
+    return PairEnergies(problem, builds[:n], energies[:n]), builds[0], builds[n:], energies[n:] - energies[0]
 
 
-def agreement(pairs: PairEnergies, builds: np.ndarray, changes: np.ndarray) -> float:
-    return float(np.corrcoef(pairs.changes(builds), changes)[0, 1])
+def changes(pairs: PairEnergies, first: np.ndarray, builds: np.ndarray) -> np.ndarray:
+    """By how many eV other builds lie above a first one: its atoms go to their sites one after the other."""
+    return np.array([sum(falls_one_by_one(pairs, np.sort(first), np.sort(build))) for build in builds]) * -1
+
+
+def falls_one_by_one(pairs: PairEnergies, sites: np.ndarray, to: np.ndarray) -> list[float]:
+    falls = []
+    for i, site in enumerate(to):
+        around = np.column_stack([sites, sites])
+        around[i, 1] = site
+        falls.append(float(pairs.falls(around, NO_PAIRS)[0][i, 1]))
+        sites = around[:, 1]
+    return falls
+
+
+def agreement(pairs: PairEnergies, first: np.ndarray, builds: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.corrcoef(changes(pairs, first, builds), expected)[0, 1])
 
 
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
@@ -76,12 +92,29 @@ def test_each_pair_of_species_brings_something_else(symbols):
     assert agreement(*fitted(BETWEEN, lambda *build: pair_energy(*build, symbols=symbols), n=400)) > 0.9
 
 
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
+def test_two_atoms_that_go_at_once_do_what_they_do_one_after_the_other(problem):
+    pairs, first, others, _ = fitted(problem, pair_energy, n=30)
+    rng, sites = np.random.default_rng(3), np.sort(first)
+    around = np.column_stack([sites, *np.sort(others[:3], axis=1)])
+    two_atoms = np.array([(i, j) for j in range(len(sites)) for i in range(j)])
+    one, two = pairs.falls(around, two_atoms)
+    assert (one.shape, two.shape) == (around.shape, (len(two_atoms), 4, 4))
+    for p in rng.choice(len(two_atoms), 2):
+        for to in np.ndindex(4, 4):
+            moved = sites.copy()
+            moved[two_atoms[p]] = around[two_atoms[p], to]
+            assert two[p, *to] == pytest.approx(sum(falls_one_by_one(pairs, sites, moved)), abs=1e-9)
+    np.testing.assert_allclose(two[:, :, 0], one[two_atoms[:, 0]], atol=1e-9)
+
+
 def test_few_builds_tell_in_which_of_two_directions_an_atom_should_go():
     problem = dataclasses.replace(MINI, to_place={"C": 2}, reference=None)
     near = [problem.grid.pixels([[x, y, 5.0]])[0] for x, y in ((1.42, 0.0), (2.0, 2.0))]
-    builds = [[near[0] + step * problem.grid.shape[1], near[1]] for step in (0, 1)]  # a pixel further along x
-    pairs = PairEnergies(problem, np.array(builds), np.array([0.0, 3.0]))
-    back, further = pairs.changes(np.array([[near[0] + step * problem.grid.shape[1], near[1]] for step in (-1, 2)]))
+    builds = np.array([[near[0] + step * problem.grid.shape[1], near[1]] for step in (0, 1)])  # a pixel further along x
+    pairs = PairEnergies(problem, builds, np.array([0.0, 3.0]))
+    to = np.array([[near[0] + step * problem.grid.shape[1], near[1]] for step in (-1, 2)])
+    back, further = changes(pairs, builds[0], to)
     assert back < 0 < further
 
 
@@ -91,31 +124,34 @@ def test_the_order_of_atoms_does_not_matter(problem):
     energies = rng.random(30) * 9
     shuffled = rng.permuted(builds, axis=1)
     others = random_builds(problem, 5, seed=2)
-    expected = PairEnergies(problem, builds, energies).changes(others)
-    np.testing.assert_allclose(PairEnergies(problem, shuffled, energies).changes(others[:, ::-1]), expected, atol=1e-9)
+    expected = changes(PairEnergies(problem, builds, energies), builds[0], others)
+    np.testing.assert_allclose(
+        changes(PairEnergies(problem, shuffled, energies), builds[0], others), expected, atol=1e-9
+    )
 
 
 def test_pairs_are_counted_in_parts_with_the_same_result(monkeypatch):
     builds, energies = random_builds(BETWEEN, 30), np.random.default_rng(1).random(30)
-    whole = PairEnergies(BETWEEN, builds[:20], energies[:20]).changes(builds[20:])
+    whole = changes(PairEnergies(BETWEEN, builds[:20], energies[:20]), builds[0], builds[20:])
     monkeypatch.setattr("asla_agents.pair_energies._PAIRS_AT_ONCE", 45)
-    in_parts = PairEnergies(BETWEEN, builds[:20], energies[:20]).changes(builds[20:])
+    in_parts = changes(PairEnergies(BETWEEN, builds[:20], energies[:20]), builds[0], builds[20:])
     np.testing.assert_allclose(in_parts, whole, atol=1e-9)
 
 
-def test_the_first_structure_is_the_zero_and_what_is_far_away_changes_nothing():
+def test_where_an_atom_is_it_gains_nothing_and_what_is_far_away_changes_nothing():
     empty = Problem("empty", Grid((60, 60), (12.0, 12.0), (False, False)), Atoms(cell=(12, 12, 9)), {"C": 2})
     builds = np.array([[0, 8], [0, 9], [0, 11]])
     pairs = PairEnergies(empty, builds, np.array([1.0, 2.0, 5.0]))
-    assert pairs.changes(builds[:1]).tolist() == [0]
-    far, farther = pairs.changes(np.array([[0, 60 * 30 + 30], [0, 60 * 59 + 59]]))
+    assert changes(pairs, builds[0], builds[:1]).tolist() == [0]
+    far, farther = changes(pairs, builds[0], np.array([[0, 60 * 30 + 30], [0, 60 * 59 + 59]]))
     assert far == farther != 0
 
 
 def test_a_pair_brings_less_and_less_until_it_brings_nothing():
     """Distances are told apart up to 2.14 sums of covalent radii, 3.25 Å for carbon; the grid has 0.01 Å there."""
     fine = Problem("fine", Grid((400, 1), (4.0, 1.0), (False, False)), Atoms(cell=(4, 1, 9)), {"C": 2})
-    pairs = PairEnergies(fine, np.array([[0, 310], [0, 150]]), np.array([0.0, -4.0]))
-    changes = pairs.changes(np.array([[0, pixel] for pixel in range(310, 400)]))
-    assert np.abs(np.diff(changes)).max() < 0.2
-    assert len(set(changes[16:])) == 1
+    builds = np.array([[0, 310], [0, 150]])
+    pairs = PairEnergies(fine, builds, np.array([0.0, -4.0]))
+    energies = changes(pairs, builds[0], np.array([[0, pixel] for pixel in range(310, 400)]))
+    assert np.abs(np.diff(energies)).max() < 0.2
+    assert len(set(energies[16:])) == 1
