@@ -201,7 +201,7 @@ def _row(line: bytes, name: str) -> dict[str, Any]:
     """The row that a line holds."""
     try:
         row = json.loads(line)
-    except ValueError as error:  # no JSON, or no text at all
+    except (ValueError, RecursionError) as error:  # no JSON, or no text at all
         raise ValueError(f"{name} is {line[:40]!r} but must be JSON") from error
     if not isinstance(row, dict):
         raise ValueError(f"{name} is {line[:40]!r} but must be a JSON object")

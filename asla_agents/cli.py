@@ -281,7 +281,8 @@ def watch_command(
 ) -> None:
     """Watch a search or study that another process runs, or see how it ended; Ctrl-C ends the view alone."""
     try:
-        (watch_study if path.is_file() else watch)(path, Console(), once, every)
+        of_study = path.is_file() or (path.suffix == ".jsonl" and not path.is_dir())  # it may not have begun
+        (watch_study if of_study else watch)(path, Console(), once, every)
     except (ValueError, OSError) as error:
         _fail(error)
 
@@ -399,7 +400,7 @@ def _report(result: SearchResult) -> None:
     from_reference = f", {above:+.4f} eV from the reference" if isfinite(above) else ""  # there may be none
     if isfinite(result.best_energy):
         console.print(f"best energy {result.best_energy:.4f} eV{from_reference}")
-    else:
+    elif result.episodes:
         console.print("no structure has an energy: each failed or came to a dead end, see episodes.jsonl")
     console.print(f"results in {result.directory}")
     if result.interrupted:

@@ -66,13 +66,14 @@ class Ensemble:
 
     def __init__(
         self,
-        configs: Sequence[RunConfig],
+        configs: Iterable[RunConfig],
         device: torch.device | str = "cpu",
         members_at_once: int | None = None,
         executor: Executor | None = None,
         states: Mapping[int, State] | None = None,
         networks: Mapping[int, Mapping[str, Tensor]] | None = None,
     ) -> None:
+        configs = list(configs)
         _check_shared(configs)
         if members_at_once is not None and members_at_once < 1:
             raise ValueError(f"`members_at_once` is {members_at_once} but must be at least 1")

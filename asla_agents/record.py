@@ -19,6 +19,7 @@ from asla_env.ids import no_calculator, problem_of_id
 from asla_env.problem import Problem
 
 _LAST = 50  # episodes over which the rate is measured
+_FOR_EVER = 1e10  # seconds that no search takes
 _SAME_ENERGY = 1e-3  # eV; by which energies of equal structures may differ, as a symmetry changes how they are rounded
 Row = dict[str, Any]
 
@@ -122,7 +123,7 @@ def read_record(directory: Path) -> SearchRecord:
 
 def read_about(directory: Path) -> dict[str, Any]:
     """What ``config.json`` says beside the settings: versions, threads, and how the search was started."""
-    about: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    about: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8-sig"))
     return {name: value for name, value in about.items() if name != "settings"}
 
 
@@ -149,6 +150,7 @@ def _seconds(path: Path) -> NDArray[np.float64]:
         rows = read_rows(path)
     except ValueError:
         rows = []
-    times = np.array([row["time_s"] for row in rows if isinstance(row.get("time_s"), int | float)])
+    values = [row.get("time_s") for row in rows]
+    times = np.array([value for value in values if isinstance(value, int | float) and 0 <= value < _FOR_EVER], float)
     steps = np.diff(times, prepend=0.0)
-    return np.where(steps < 0, times, steps).astype(float)
+    return np.where(steps < 0, times, steps)

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, get_type_hints
@@ -57,4 +58,7 @@ def check_representation_kwargs(name: str, settings: Mapping[str, Any]) -> None:
     try:
         model.model_validate_json(json.dumps(settings), strict=True)  # as in JSON, lists may stand for tuples
     except ValidationError as error:
-        raise ValueError(one_line(error, model)) from error
+        text = re.sub(
+            r"`(\w+(?:\.\d+)*)\.[^`\d][^`]*`", r"`\1`", one_line(error, model)
+        )  # kinds that may be are no names
+        raise ValueError(text) from error

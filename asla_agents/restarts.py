@@ -22,10 +22,11 @@ from asla_agents.ensemble import Ensemble, networks_before, shared_settings
 from asla_agents.member import MemberResult
 from asla_agents.row_file import Row, appended, mend_end
 from asla_agents.study import Study, comparable, missing_restarts, read_study_rows
-from asla_agents.training import make_env
+from asla_agents.training import make_env, make_model
 from asla_agents.unfinished import UnfinishedSearches, episodes_of
+from asla_env.evaluator import Evaluator
 from asla_env.executors import energy_executor
-from asla_env.ids import problem_of_id
+from asla_env.ids import make
 from asla_env.limits import Limits
 from asla_env.problems import PROBLEMS, best_on_grid
 from asla_env.worker_process import end_with_parent
@@ -90,6 +91,8 @@ def run_study(
     if energy_workers < 0:
         raise ValueError(f"`energy_workers` is {energy_workers} but must be at least 0")
     _check_device(device)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"`rows` is {path} but must be a file that can be cut, or a new one")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = UnfinishedSearches(path)
     with unfinished.locked():
@@ -97,7 +100,7 @@ def run_study(
         _forget_ended(path, unfinished)
         on_gpu = torch.device(device).type != "cpu"
         missing = missing_restarts(study, path, restarts)
-        _check_problems(missing)
+        _check_arms(missing)
         groups = _groups(missing, workers, members, side_by_side=on_gpu)
         if not groups:
             return
@@ -165,13 +168,15 @@ def _forget_ended(path: Path, unfinished: UnfinishedSearches) -> None:
         unfinished.remove(row["key"], row["seed"])
 
 
-def _check_problems(searches: Sequence[tuple[str, RunConfig]]) -> None:
-    """Raise ValueError if a problem cannot be made: it may be that of an arm that is run last."""
-    for env_id, arm in {config.env_id: arm for arm, config in searches}.items():
-        try:
-            problem_of_id(env_id)
-        except ValueError as error:
-            raise ValueError(f"arm {arm!r}: {error}") from error
+def _check_arms(searches: Sequence[tuple[str, RunConfig]]) -> None:
+    """Raise ValueError if a problem, calculator or agent cannot be made: it may be that of an arm that is run last."""
+    for arm, config in dict(searches).items():
+        for each in filter(None, (config, config.before())):
+            try:
+                evaluator = Evaluator(each.evaluator, settings=each.evaluator_settings)
+                make_model(each, make(each.env_id, evaluator=evaluator))
+            except (ValueError, TypeError, ImportError) as error:
+                raise ValueError(f"arm {arm!r}: {error}") from error
 
 
 def _check_device(device: str) -> None:

@@ -148,7 +148,7 @@ class RunDirectory:
     def _started_before(self) -> list[Any]:
         """How the search was started, and gone on with, until now."""
         try:
-            about = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+            about = json.loads((self.path / "config.json").read_text(encoding="utf-8-sig"))  # an editor's mark
         except FileNotFoundError:
             return []
         started = about.get("started")

@@ -355,7 +355,7 @@ def _legal_masks(placed: Sequence[int], model: ASLA) -> np.ndarray:
 @contextmanager
 def _warnings_in(path: Path) -> Iterator[None]:
     """Write what the environment logs, such as why an energy failed, to a file; the terminal is the progress bar's."""
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
     logger = logging.getLogger("asla_env")
     logger.addHandler(handler)

@@ -45,7 +45,8 @@ class UnfinishedSearches:
     """
 
     def __init__(self, rows: Path) -> None:
-        self._rows, self._directory = rows, rows.with_name(f"{rows.name}.unfinished")
+        self._rows, file = rows, rows.resolve()  # one file of many names has one directory
+        self._directory = file.with_name(f"{file.name}.unfinished")
         self._written_at, self._took = time.perf_counter(), 0.0
         self._seen: dict[Path, tuple[int, Progress]] = {}  # time of the file, and what is in it
 

@@ -69,8 +69,16 @@ class CalculatorSpec:
             If a program or a file is missing.
         TypeError
             If what was made is no ASE calculator.
+        ValueError
+            If the calculator raised anything else as it was made.
         """
-        calculator = self._factory(**self.settings)
+        try:
+            calculator = self._factory(**self.settings)
+        except (ImportError, OSError, TypeError, ValueError, MemoryError):
+            raise
+        except Exception as error:  # calculators raise what they like
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"`calculator` is {self.name!r} but cannot be made: {reason}") from error
         if not callable(getattr(calculator, "get_potential_energy", None)):
             raise TypeError(
                 f"`calculator` returned an object of type {type(calculator).__name__} but must return an ASE calculator"

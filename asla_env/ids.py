@@ -57,7 +57,7 @@ def make(env_id: str, **settings: Any) -> AtomPlacementEnv:
     check_id(env_id)
     try:
         env = gym.make(env_id, **settings).unwrapped
-    except (gym.error.Error, ImportError) as error:
+    except (gym.error.Error, ImportError, TypeError) as error:
         raise ValueError(f"`env_id` is {env_id!r} but must be an id that can be made: {error}") from error
     if not isinstance(env, AtomPlacementEnv):
         raise ValueError(f"`env_id` is {env_id!r} but must be the id of an asla_env.AtomPlacementEnv")

@@ -170,7 +170,7 @@ def _limit_memory(gib: float) -> None:
 
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = mapped + int(gib * GIB)
+    limit = mapped + int(min(gib * GIB, sys.maxsize - mapped))
     resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 

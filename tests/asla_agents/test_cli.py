@@ -13,6 +13,7 @@ from math import nan
 from pathlib import Path
 
 import pytest
+import typer
 from ase.io import read
 from typer.testing import CliRunner
 
@@ -199,6 +200,7 @@ def test_a_search_is_watched_once_where_no_terminal_is(written, row, tmp_path):
 def test_the_rows_of_a_study_are_watched_too(tmp_path):
     row = {"arm": "one-hot", "key": "a", "seed": 0, "episodes": 9, "found_at": 4, "best_above_reference": 1.5}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    assert run("watch", tmp_path / "not_begun.rows.jsonl", "--once").exit_code == 0
     result = run("watch", tmp_path / "rows.jsonl")
     assert result.exit_code == 0, result.output
     assert "one-hot" in result.stdout
@@ -352,6 +354,12 @@ def test_the_report_says_that_no_structure_has_an_energy(capsys):
         "9 episodes, not found\nno structure has an energy: each failed or came to a dead end, see episodes.jsonl\n"
         "results in out\n"
     )
+
+
+def test_of_a_search_that_was_interrupted_before_its_first_energy_nothing_has_failed(capsys):
+    with pytest.raises(typer.Exit):
+        cli._report(SearchResult(Path("out"), 0, nan, nan, None, interrupted=True))
+    assert capsys.readouterr().out == "0 episodes, not found\nresults in out\nnot at its end: asla resume out\n"
 
 
 def test_a_wrong_file_of_settings_is_one_line_and_leaves_nothing_behind(tmp_path, monkeypatch):

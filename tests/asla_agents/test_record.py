@@ -39,9 +39,12 @@ def test_time_goes_on_where_a_search_went_on(written, row, append_row):
     assert read_record(directory).seconds.tolist() == [2, 2, 3, 3]
 
 
-def test_times_that_are_damaged_are_as_good_as_none(written, row):
+@pytest.mark.parametrize(
+    "line", ["no JSON", "[" * 100_000, *(f'{{"time_s": {value}}}' for value in ("NaN", "-1", "1e309", "9" * 400))]
+)
+def test_times_that_are_damaged_are_as_good_as_none(line, written, row):
     directory = written([row(1), row(2)])
-    RunDirectory(directory).times.write_text("no JSON\n")
+    RunDirectory(directory).times.write_text(f"{line}\n")
     record = read_record(directory)
     assert len(record.rows) == 2
     assert record.seconds.tolist() == []
@@ -82,6 +85,8 @@ def test_how_a_search_was_started_and_gone_on_with_stands_beside_its_settings(tm
     config = RunConfig(env_id="ASLA-GrapheneMini-v0", evaluator="xwch", episodes=1)
     training.search(config, tmp_path / "run", progress_bar=False)
     monkeypatch.setattr("sys.argv", ["asla", "resume"])
+    file = tmp_path / "run" / "config.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())  # as some editors save it
     training.resume(tmp_path / "run", episodes=2, progress_bar=False)
     about = read_about(tmp_path / "run")
     assert [start["command"] for start in about["started"]] == ["asla search 'a b'", "asla resume"]

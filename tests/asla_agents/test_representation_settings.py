@@ -32,6 +32,12 @@ def test_a_representation_added_by_name_is_a_setting_like_ours(monkeypatch):
         check_representation_kwargs("sharp", {"sharpness": "much"})
 
 
+def test_of_a_setting_of_several_kinds_the_name_alone_is_said():
+    message = "`width_over_spacing` is 'a' but must be a valid number; `width_over_spacing` is 'a' but must be a valid"
+    with pytest.raises(ValueError, match=f"^{message} array$"):
+        check_representation_kwargs("gaussian", {"width_over_spacing": "a"})
+
+
 def test_a_setting_without_a_type_is_named(monkeypatch):
     monkeypatch.setitem(REPRESENTATIONS, "untyped", Untyped)
     with pytest.raises(ValueError, match="`sharpness` of `__init__` of Untyped has no type but must have one"):

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -28,6 +29,7 @@ from asla_agents.restarts import censor, run_study
 from asla_agents.row_file import appended
 from asla_agents.settings_file import SettingsFileError
 from asla_agents.study import Study, curve_data, missing_restarts, read_study_rows, rows_of
+from asla_agents.unfinished import UnfinishedSearches
 from asla_agents.watch_study import study_table
 from asla_env.calculator_spec import CalculatorSpec
 
@@ -641,6 +643,36 @@ def test_a_problem_that_cannot_be_made_is_found_before_any_arm_is_run(tmp_path):
         list(run_study(study, path, restarts=1))
     assert not path.exists()
     assert rows_of(study, "b", []) == []  # what has rows can be looked at without the problem
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"evaluator": "nowhere:make"}, "arm 'b': `calculator` is 'nowhere:make' but 'nowhere' cannot be imported"),
+        ({"representation_kwargs": {"width_over_spacing": -1.0}}, "arm 'b': `width_over_spacing` is -1.0 but must be"),
+        ({"env_id": "CartPole-v1"}, "arm 'b': .*CartPole"),
+        ({"pretrained": {"episodes": 1, "evaluator": "nowhere:make"}}, "arm 'b': `calculator` is 'nowhere:make'"),
+    ],
+)
+def test_an_arm_that_cannot_be_run_is_named_before_any_is_run(wrong, message, tmp_path):
+    study, path = Study(settings=SETTINGS, arms={"a": {}, "b": wrong}), tmp_path / "rows.jsonl"
+    with pytest.raises(ValueError, match=message):
+        list(run_study(study, path, restarts=1))
+    assert not path.exists()
+
+
+def test_a_file_of_rows_has_one_lock_whatever_it_is_called(tmp_path):
+    rows, other = tmp_path / "rows.jsonl", tmp_path / "there" / "other.jsonl"
+    rows.touch()
+    other.parent.mkdir()
+    other.symlink_to(rows)
+    with UnfinishedSearches(rows).locked(), pytest.raises(ValueError, match="another process writes there"):
+        list(run_study(STUDY, other, restarts=1))
+
+
+def test_rows_go_to_no_device():
+    with pytest.raises(ValueError, match="`rows` is /dev/null but must be a file that can be cut"):
+        list(run_study(STUDY, Path("/dev/null"), restarts=1))
 
 
 def test_the_command_prints_a_line_for_each_arm(whole, tmp_path):

@@ -351,10 +351,10 @@ def test_a_search_that_comes_first_takes_known_energies_and_goes_on_without_sett
 
 @pytest.mark.usefixtures("without_pictures")
 def test_a_structure_on_which_the_calculator_fails_counts_as_bad_and_says_why(tmp_path):
-    Potential.failures = {3: RuntimeError("no convergence")}
+    Potential.failures = {3: RuntimeError("no convergence \udce9")}  # a byte of its output that is no text
     search(make_config(), tmp_path, progress_bar=False)
     rows = read_episodes(tmp_path)
-    assert [row["calculator_error"] for row in rows[:2]] == [None, "RuntimeError: no convergence"]
+    assert [row["calculator_error"] for row in rows[:2]] == [None, "RuntimeError: no convergence \udce9"]
     assert (rows[1]["energy"], rows[1]["energy_above_reference"]) == (None, None)
     energies = ASLA.load(tmp_path / "checkpoint.zip", env=make_env(make_config())).builds.energies
     assert np.isinf(energies).tolist() == [False, True, *[False] * (len(energies) - 2)]

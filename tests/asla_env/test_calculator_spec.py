@@ -144,6 +144,14 @@ def test_a_module_that_fails_as_it_is_imported_says_why(tmp_path: Path, monkeypa
         CalculatorSpec("broken_calculators:EMT")
 
 
+def test_why_a_calculator_cannot_be_made_is_said() -> None:
+    def licensed() -> Calculator:
+        return {}["LICENCE"]
+
+    with pytest.raises(ValueError, match=r"`calculator` is .*licensed.* but cannot be made: KeyError: 'LICENCE'"):
+        CalculatorSpec(licensed).make()
+
+
 def test_what_makes_no_calculator_is_refused_as_it_is_made() -> None:
     with pytest.raises(TypeError, match="returned an object of type str but must return an ASE calculator"):
         CalculatorSpec("os:getcwd").make()

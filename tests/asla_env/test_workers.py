@@ -389,8 +389,9 @@ def test_a_pool_without_processes_is_refused():
         WorkerPool(0)
 
 
-def test_without_a_limit_there_is_none(wild):
-    with WorkerPool(1, Limits(time_s=inf, memory_gib=inf)) as pool:
+@pytest.mark.parametrize("memory_gib", [inf, 1e12, 1e300])
+def test_without_a_limit_there_is_none(memory_gib, wild):
+    with WorkerPool(1, Limits(time_s=inf, memory_gib=memory_gib)) as pool:
         assert isinf(pool.limits.time_s)
         assert pool.submit(abs, -1).result(TIMEOUT) == 1
 
