@@ -213,6 +213,8 @@ class ASLA(BuildCollector):
         check_calculator(calculator, self.calculator)
         env.env_method("check_reference")
         self.calculator = calculator.description
+        if [list(placed) for placed in env.get_attr("placed")] != self._flight.placed:
+            self._last_obs = None  # others have used the environment since
         if reset_num_timesteps or self._last_obs is None:  # the environment, which starts new builds
             self._flight = BuildsInFlight(env.num_envs)
         callbacks = [ProgressBar(total_episodes)] * progress_bar + as_list(callback)

@@ -126,4 +126,5 @@ def _check_end(placed: list[int], info: dict[str, Any]) -> None:
         raise ValueError(f"`env` ended a build without an energy but {rule}")
     built = list(map(int, info["placed"]))
     if built != placed[: len(placed) - info["invalid_action"]]:
-        raise ValueError(f"`env` placed {built} instead of {placed} but must have no wrapper that changes actions")
+        rule = "must have no wrapper that changes actions, and be used by nothing else, such as a callback, meanwhile"
+        raise ValueError(f"`env` placed {built} instead of {placed} but {rule}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from stable_baselines3.common.callbacks import BaseCallback
@@ -322,6 +323,7 @@ def write_best(best: BestBuild, model: ASLA, directory: Path) -> None:
     """Write the best structure as files, picture and film, with the Q-maps of the network that built it."""
     problem, placed = model.problem, best.placed
     atoms = problem.structure(placed)
+    atoms.info = {key: value for key, value in atoms.info.items() if _can_be_written(key, value)}
     atoms.calc = SinglePointCalculator(atoms, energy=best.energy)
     for name, kind in (("best.xyz", "extxyz"), ("best.traj", "traj")):
         with whole_file(directory / name) as partial:
@@ -330,6 +332,14 @@ def write_best(best: BestBuild, model: ASLA, directory: Path) -> None:
     film_of_build = film_arguments(best, model)
     film.save_film(directory / "assembly.gif", **film_of_build)
     film.save_film_strip(directory / "assembly.png", **film_of_build)
+
+
+def _can_be_written(key: Any, value: Any) -> bool:
+    """Whether the files of ASE can hold an entry of `info`, and it is no result of a calculator, such as an energy."""
+    is_plain = isinstance(value, bool | int | float | np.number | np.bool_)
+    is_plain |= isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+    is_plain |= isinstance(value, str) and value.isprintable() and '"' not in value
+    return is_plain and isinstance(key, str) and key.isidentifier() and key not in all_properties
 
 
 def film_arguments(best: BestBuild, model: ASLA) -> dict[str, Any]:

@@ -192,6 +192,13 @@ def _check_surroundings(problem: Problem) -> None:
             f"those of `template`, which are the structure's, {template.cell.tolist()} and {template.pbc.tolist()}; "
             "an empty template has them as `Atoms(cell=..., pbc=...)`"
         )
+    for name in _ELECTRONS:
+        of_template = template.info.get(name, 0)
+        if not np.array_equal(around.info.get(name, of_template), of_template):
+            raise ValueError(
+                f"`surroundings` has the {name} {around.info[name]!r} in its `info` but must have that of `template`, "
+                f"{of_template!r}, which is the structure's"
+            )
     if not (len(around) and len(template)):
         return
     repeated = _distances(template, around).min(axis=0) < SAME

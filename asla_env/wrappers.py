@@ -114,6 +114,8 @@ class RecordBuilds(gym.Wrapper[Any, np.int64, Any, np.int64], RecordConstructorA
         self.best_placed: tuple[int, ...] = ()
         self.n_actions = self.n_illegal = 0
         _placement_env(env)
+        if _is_within(env, WithoutInfo):
+            raise ValueError("`env` is in `WithoutInfo` but must tell how builds end: `WithoutInfo(RecordBuilds(env))`")
 
     @property
     def best_atoms(self) -> Atoms:
@@ -156,6 +158,15 @@ class WithoutInfo(gym.Wrapper[Any, np.int64, Any, np.int64], RecordConstructorAr
     def step(self, action: np.int64) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step."""
         return *self.env.step(action)[:-1], {}
+
+
+def _is_within(env: AnyEnv, kind: type[gym.Wrapper[Any, Any, Any, Any]]) -> bool:
+    """Whether one of the wrappers of an environment is of a kind."""
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, kind):
+            return True
+        env = env.env
+    return False
 
 
 def _placement_env(env: AnyEnv) -> AtomPlacementEnv:

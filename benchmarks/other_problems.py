@@ -4,7 +4,7 @@
     asla study studies/other_problems.json --rows results/other_problems.jsonl
 
 The windows of success were chosen for GFN1-xTB as docs/your_own_problem.md says: between what the pixels cost, atoms
-moved to the nearest ones and on as long as a step of one atom lowers the energy (of benzene 0.84 or 1.00, by the order
+moved to the nearest ones and on as long as a step of one atom lowers the energy (of benzene 0.67 to 1.00, by the order
 of the steps), and the next structure known, relaxed. All energies are in eV above the reference.
 
 ===============  ============  ======  ====================================
@@ -13,7 +13,7 @@ id               on pixels     window  next structure
 BoronNitride-v0  1.50          3       5.55, two neighbours swapped
 Graphene16-v0    2.51          3       7.57, a bond turned by 90 degrees
 Ethylene-v0      0.33          1       2.99, ethylidene
-Benzene-v0       0.84          1       1.34, fulvene
+Benzene-v0       0.67          1       1.34, fulvene
 ===============  ============  ======  ====================================
 
 BenzeneBound-v0 is benzene where an atom may only go within 1.3 sums of covalent radii of another.

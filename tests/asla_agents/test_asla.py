@@ -599,6 +599,20 @@ def test_learning_twice_goes_on():
     assert len(twice.builds) == 10
 
 
+@pytest.mark.parametrize("n_steps", [0, 2, 4])
+@pytest.mark.parametrize("n_stopped", [0, 2])
+def test_an_environment_that_was_used_in_between_starts_a_new_build(n_steps, n_stopped):
+    model = searched(4)
+    if n_stopped:
+        model.learn(4, callback=stop_after(n_steps=n_stopped))
+    _, info = model.problem, model.env.envs[0].reset()[1]
+    for _ in range(n_steps):
+        *_, info = model.env.envs[0].step(int(np.flatnonzero(info["action_mask"])[-1]))
+    model.learn(6)
+    assert len(model.builds) == 10
+    assert [len(placed) for placed in model.builds._sites] == [4] * 10
+
+
 def test_a_new_environment_starts_a_new_build(tmp_path):
     model = searched(callback=stop_after(n_steps=10), patience=None)
     twin = loaded(model, tmp_path / "model")

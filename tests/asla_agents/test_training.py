@@ -187,6 +187,21 @@ def test_the_best_structure_can_be_read_back_with_its_energy_and_cell(result, na
     assert atoms.pbc.tolist() == [True, False, False]
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_of_info_no_file_can_hold_is_left_out(tmp_path, monkeypatch):
+    problem = tiny()
+    kept = {"charge": 1, "note": "from a 'set', 2 b", "shift": np.array([0.5, 1.0])}
+    odd = {"energy": -3.2, 1: 2, (1, 2): 3, "lines": 'a\nb"c', "sites": {"fcc": (0, 0)}, "a b": 1}
+    problem.template.info, problem.reference.info = {**kept, **odd}, {"charge": 1}
+    monkeypatch.setitem(PROBLEMS, "tiny", lambda: problem)
+    search(make_config(), tmp_path, progress_bar=False)
+    for name in ("best.xyz", "best.traj"):
+        info = read(tmp_path / name).info
+        assert {key: info[key] for key in kept if key != "shift"} == {"charge": 1, "note": kept["note"]}
+        assert info["shift"].tolist() == [0.5, 1.0]
+        assert not set(odd) & set(info)
+
+
 def test_pictures_open_and_the_film_shows_each_placement(result):
     for name in ("best.png", "assembly.png"):
         with Image.open(result.directory / name) as picture:

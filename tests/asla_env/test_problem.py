@@ -456,6 +456,11 @@ def test_from_atoms_refuses_what_makes_no_problem(atoms, arguments, message):
         ({"success_window": None}, ValueError, "`success_window` is None eV but must be positive and finite"),
         ({"minimum_distance": "a"}, ValueError, "`minimum_distance` is 'a' but must be a positive multiple"),
         ({"surroundings": carbon((np.nan, 0, 0))}, ValueError, "`surroundings` has a position or a cell .* not finite"),
+        (
+            {"surroundings": Atoms(info={"charge": -1})},
+            ValueError,
+            "`surroundings` has the charge -1 in its `info` but",
+        ),
         ({"template": Atoms("X", cell=CELL, pbc=(1, 1, 0))}, ValueError, "`template` is X but must be of chemical"),
     ],
 )

@@ -166,6 +166,12 @@ def test_a_penalty_is_no_best_energy():
     assert env.best_energy == np.inf
 
 
+def test_what_records_builds_must_be_told_of_them():
+    with pytest.raises(ValueError, match=r"must tell how builds end: `WithoutInfo\(RecordBuilds\(env\)\)`"):
+        RecordBuilds(MaskedObservation(WithoutInfo(mini())))
+    assert build(WithoutInfo(RecordBuilds(mini())), 0) == {}
+
+
 def test_info_may_be_left_out():
     env = WithoutInfo(mini())
     assert env.reset(seed=0)[1] == {}
