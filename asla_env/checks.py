@@ -194,7 +194,7 @@ def _check_surroundings(problem: Problem) -> None:
         )
     for name in _ELECTRONS:
         of_template = template.info.get(name, 0)
-        if not np.array_equal(around.info.get(name, of_template), of_template):
+        if name in around.info and not np.array_equal(around.info[name], of_template):
             raise ValueError(
                 f"`surroundings` has the {name} {around.info[name]!r} in its `info` but must have that of `template`, "
                 f"{of_template!r}, which is the structure's"
