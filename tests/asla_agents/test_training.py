@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
@@ -366,15 +367,22 @@ def test_a_search_that_comes_first_takes_known_energies_and_goes_on_without_sett
 
 @pytest.mark.usefixtures("without_pictures")
 def test_a_structure_on_which_the_calculator_fails_counts_as_bad_and_says_why(tmp_path):
-    Potential.failures = {3: RuntimeError("no convergence \udce9")}  # a byte of its output that is no text
+    Potential.failures = {3: RuntimeError("no convergence")}
     search(make_config(), tmp_path, progress_bar=False)
     rows = read_episodes(tmp_path)
-    assert [row["calculator_error"] for row in rows[:2]] == [None, "RuntimeError: no convergence \udce9"]
+    assert [row["calculator_error"] for row in rows[:2]] == [None, "RuntimeError: no convergence"]
     assert (rows[1]["energy"], rows[1]["energy_above_reference"]) == (None, None)
     energies = ASLA.load(tmp_path / "checkpoint.zip", env=make_env(make_config())).builds.energies
     assert np.isinf(energies).tolist() == [False, True, *[False] * (len(energies) - 2)]
     assert rows[1]["is_success"] is False
     assert (tmp_path / "warnings.log").read_text().count("no convergence") == 1
+
+
+def test_a_warning_with_bytes_that_are_no_text_is_kept(tmp_path):
+    with training._warnings_in(tmp_path / "warnings.log"):
+        record = logging.LogRecord("asla_env", logging.WARNING, __file__, 1, "no convergence \udce9", None, None)
+        logging.getLogger("asla_env").handlers[-1].emit(record)
+    assert "no convergence \\udce9" in (tmp_path / "warnings.log").read_text()
 
 
 def test_a_calculator_that_fails_on_the_reference_is_named_with_the_cause(tmp_path):
