@@ -102,5 +102,5 @@ def test_the_agent_of_a_checkpoint_is_made_without_its_calculator(tmp_path, monk
     agent = load_agent(record)
     assert agent.best.energy == record.best["energy"]
     assert agent.episodes == 2
-    with pytest.raises(RuntimeError, match="computes no energy"):
+    with pytest.raises(ValueError, match="computes no energy"):
         agent.env.envs[0].unwrapped.evaluator.evaluate(record.problem.reference)
