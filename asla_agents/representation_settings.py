@@ -58,7 +58,5 @@ def check_representation_kwargs(name: str, settings: Mapping[str, Any]) -> None:
     try:
         model.model_validate_json(json.dumps(settings), strict=True)  # as in JSON, lists may stand for tuples
     except ValidationError as error:
-        text = re.sub(
-            r"`(\w+(?:\.\d+)*)\.[^`\d][^`]*`", r"`\1`", one_line(error, model)
-        )  # kinds that may be are no names
-        raise ValueError(text) from error
+        text = one_line(error, model)  # where a setting may be of several kinds, their names stand behind its own
+        raise ValueError(re.sub(r"`(\w+(?:\.\d+)*)\.[^`\d][^`]*`", r"`\1`", text)) from error

@@ -605,7 +605,7 @@ def test_an_environment_that_was_used_in_between_starts_a_new_build(n_steps, n_s
     model = searched(4)
     if n_stopped:
         model.learn(4, callback=stop_after(n_steps=n_stopped))
-    _, info = model.problem, model.env.envs[0].reset()[1]
+    info = model.env.envs[0].reset()[1]
     for _ in range(n_steps):
         *_, info = model.env.envs[0].step(int(np.flatnonzero(info["action_mask"])[-1]))
     model.learn(6)
