@@ -115,7 +115,7 @@ class ASLA(BuildCollector):
         learning_rate: float | Schedule = 1e-3,
         batch_size: int = 32,
         gradient_steps: int = 10,
-        warmup_episodes: int = 40,
+        warmup_episodes: int = 20,
         patience: int | None = 4,
         exploration: Exploration = _EXPLORATION,
         replay: ReplaySettings = _REPLAY,

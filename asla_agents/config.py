@@ -61,7 +61,7 @@ class RunConfig(BaseModel):
     """Builds that go on together, between which the agent does not learn; their energies are computed at once."""
     max_grad_norm: float = Field(default=10.0, gt=0)
     """The gradient's norm is clipped to this."""
-    warmup_episodes: int = Field(default=40, ge=0)
+    warmup_episodes: int = Field(default=20, ge=0)
     """Random builds before the first update."""
     patience: int | None = Field(default=4, ge=1)
     """Episodes for each atom to place, but as many as the warm-up at least, in which the lowest energy must fall by 0.1

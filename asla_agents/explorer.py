@@ -1,5 +1,6 @@
 """What a search is beside its network: how it explores, what it has built, and when it is stuck."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,8 @@ class Explorer:
         How Q-values are averaged before a placement is chosen.
     builds
         The replay.
+    polished
+        How often atoms of each structure were moved by a pixel since the last fresh start, by its key in the replay.
     best
         The build of lowest energy so far, with the network that made it; None before the first.
     found
@@ -92,6 +95,7 @@ class Explorer:
         self.augment = augment
         self.symmetric_mean = SymmetricMean(problem, only_identity=not exploration.average_symmetric)
         self.builds = BuildReplay(problem, replay, augmentations(problem)[: None if augment else 1])
+        self.polished = Counter[int]()
         self.best: BestBuild | None = None
         self.found = False
 
@@ -170,13 +174,20 @@ class Explorer:
     def start_afresh(self) -> int:
         """Forget all builds but the best and those of the warm-up; the seed of the network to go on with."""
         self.builds.keep_first(self.warmup_episodes)
+        self.polished.clear()
         return int(self.rng.integers(2**63))
 
     def state(self) -> dict[str, Any]:
         """All that it is now, as JSON can hold it; weights of the best build aside."""
         best = self.best and {name: getattr(self.best, name) for name in _OF_BEST}
         builds = [[placed, None if np.isinf(energy) else energy] for placed, energy in self.builds]
-        return {"rng": self.rng.bit_generator.state, "found": self.found, "builds": builds, "best": best}
+        return {
+            "rng": self.rng.bit_generator.state,
+            "found": self.found,
+            "builds": builds,
+            "polished": list(self.polished.items()),
+            "best": best,
+        }
 
     def restore(self, state: dict[str, Any], weights: dict[str, Tensor]) -> None:
         """Become what gave a `state`.
@@ -192,6 +203,7 @@ class Explorer:
         self.builds.keep_first(0)
         for placed, energy in state["builds"]:
             self.builds.add(placed, np.inf if energy is None else energy)
+        self.polished = Counter(dict(state["polished"]))
         best = state["best"]
         self.best = best and BestBuild(tuple(best["placed"]), best["energy"], best["energy_above_reference"], weights)
         self.found = bool(state["found"])

@@ -34,7 +34,7 @@ class PairEnergies:
     def __init__(self, problem: Problem, structures: NDArray[np.int64], energies: NDArray[np.float64]) -> None:
         self._problem = problem
         fixed = problem.template + problem.surroundings
-        self._to_fixed = problem.distances(fixed.positions)  # [fixed atom, pixel]
+        self._to_fixed = problem.distances_to_fixed  # [fixed atom, pixel]
         self._set_kinds([atomic_numbers[symbol] for symbol in problem.species], fixed.numbers)
         first, *others = self._counts(np.sort(structures, axis=1))  # sorted, the species are the same for all
         counts, changes = np.array(others) - first, energies[1:] - energies[0]
@@ -124,10 +124,8 @@ class PairEnergies:
 
     def _distances(self, sites: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
         """Distance in Å from each site to another, of shapes that are broadcast."""
-        grid = self._problem.grid
-        indices, other_indices = (np.unravel_index(each % grid.n_pixels, grid.shape) for each in (sites, others))
-        steps = [one - other + n - 1 for one, other, n in zip(indices, other_indices, grid.shape, strict=True)]
-        return np.asarray(self._problem.pixel_distances[tuple(steps)])
+        n_pixels = self._problem.grid.n_pixels
+        return self._problem.distances_between(sites % n_pixels, others % n_pixels)
 
     def _prior(self) -> NDArray[np.float64]:
         """Inverse covariance of the coefficients: small ones that bend little, on to the zeros beyond them too."""

@@ -1,4 +1,4 @@
-"""Builds that are the lowest one with one or two atoms a pixel further, as energies of pairs of atoms say."""
+"""Builds that are one of the lowest with atoms a pixel further, as energies of pairs of atoms say."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -8,44 +8,67 @@ from numpy.typing import NDArray
 
 from asla_agents.explorer import Explorer
 from asla_agents.pair_energies import PairEnergies
-from asla_env.action import legal_order
+from asla_env.action import are_apart, legal_order
 from asla_env.problem import Problem
 
+_FITTED = 100  # structures of lowest energy that tell what pairs of atoms bring and from which atoms are moved
+_MOST_TRIES = 8  # of one structure, before the next one's turn comes
+_MOST_RISE = 0.5  # eV that is predicted for a first move, which may be wrong by as much
 _BONDED = 1.3  # sums of covalent radii up to which two atoms move at the same time
 
 
-def polished(
-    explorer: Explorer,
-    structures: NDArray[np.int64],
-    energies: NDArray[np.float64],
-    n_moves: int,
-    in_flight: Sequence[Sequence[int]] = (),
-) -> list[int]:
-    """Move atoms of the lowest structure by a pixel where the energy is predicted to fall most.
+def polished(explorer: Explorer, in_flight: Sequence[Sequence[int]] = ()) -> list[int]:
+    """Move atoms of one of the lowest structures by a pixel where the energy is predicted to fall most.
+
+    It is the lowest one that may not be a minimum yet: no lower structure is known around it, where each atom is on its
+    pixel or on one beside it, and it was polished less than eight times. The first time all atoms may move, then each
+    time half as many, as the prediction is the better the nearer it stays. One atom or two that are bonded move at a
+    time, each atom once, and the first of them even where a fall is just not predicted.
 
     Parameters
     ----------
     explorer
-        The search: its builds and problem.
-    structures, energies
-        Sites (structures, atoms) and energies (structures,) in eV of known structures, two at least, the lowest first.
-    n_moves
-        How often one atom, or two that are bonded, are moved, each atom once.
+        The search: its builds, its problem, and how often each structure was polished, which is counted here.
     in_flight
         Actions of builds whose energies are not known yet.
 
     Returns
     -------
     list
-        Actions of a structure that is not known yet, in a legal order; none if no move is predicted to lower the
-        energy.
+        Actions of a structure that is not known yet, in a legal order; none if no move of the lowest structures is
+        predicted to lower the energy.
     """
-    problem, pairs = explorer.problem, PairEnergies(explorer.problem, structures, energies)
-    sites, may_move, order = structures[0], np.ones(problem.n_to_place, dtype=bool), list[int]()
+    problem, (known, energies) = explorer.problem, explorer.builds.lowest(_FITTED)
+    for i, sites in enumerate(known if len(known) > 1 else ()):
+        key = explorer.builds.key(sites)
+        n_tries = explorer.polished[key]
+        if n_tries >= _MOST_TRIES or _is_around(sites, known[:i], problem).any():
+            continue
+        order = [i, *(j for j in range(len(known)) if j != i)]
+        pairs = PairEnergies(problem, known[order], energies[order])
+        if build := _moved(sites, max(1, problem.n_to_place >> n_tries), pairs, explorer, in_flight):
+            explorer.polished[key] += 1
+            return build
+    return []
+
+
+def _is_around(sites: NDArray[np.int64], others: NDArray[np.int64], problem: Problem) -> NDArray[np.bool_]:
+    """Whether each of some structures (n, atoms) has all atoms on the sites of one or beside them."""
+    is_near = np.zeros(problem.n_actions, dtype=bool)
+    is_near[[_sites_around(site, problem) for site in sites]] = True
+    return np.asarray(is_near[others].all(axis=1))
+
+
+def _moved(
+    sites: NDArray[np.int64], n_moves: int, pairs: PairEnergies, explorer: Explorer, in_flight: Sequence[Sequence[int]]
+) -> list[int]:
+    """Actions in a legal order after some moves at most, of which each leads to a structure that is not known."""
+    may_move, order = np.ones(len(sites), dtype=bool), list[int]()
     for _ in range(n_moves):
-        for moved in _moves(sites, may_move, pairs, problem):
-            is_known = explorer.builds.is_known(moved, in_flight)
-            if not is_known and (possible := legal_order(moved.tolist(), problem)):
+        for moved in _moves(sites, may_move, 0 if order else -_MOST_RISE, pairs, explorer.problem):
+            if not are_apart(moved, explorer.problem) or explorer.builds.is_known(moved, in_flight):
+                continue
+            if possible := legal_order(moved.tolist(), explorer.problem):
                 order, may_move, sites = possible, may_move & (moved == sites), moved
                 break
         else:
@@ -54,16 +77,16 @@ def polished(
 
 
 def _moves(
-    sites: NDArray[np.int64], may_move: NDArray[np.bool_], pairs: PairEnergies, problem: Problem
+    sites: NDArray[np.int64], may_move: NDArray[np.bool_], least: float, pairs: PairEnergies, problem: Problem
 ) -> Iterator[NDArray[np.int64]]:
-    """Sites after each move that is predicted to lower the energy, the one of the largest fall first."""
+    """Sites after each move for which a fall above the least, in eV, is predicted, that of the largest fall first."""
     around = np.array([_sites_around(site, problem) for site in sites])
     bonded = _bonded(sites, problem)
     bonded = bonded[may_move[bonded].all(axis=1)]
     if_one, if_two = pairs.falls(around, bonded)
-    if_two[:, 0] = if_two[:, :, 0] = 0  # no step of one of them: the other one moves alone
-    atoms, to = np.nonzero((if_one > 0) & may_move[:, None])
-    two_atoms, *to_both = np.nonzero(if_two > 0)
+    if_one[:, 0] = if_two[:, 0] = if_two[:, :, 0] = -np.inf  # no step at all, or one of two: the other moves alone
+    atoms, to = np.nonzero((if_one > least) & may_move[:, None])
+    two_atoms, *to_both = np.nonzero(if_two > least)
     singly, jointly = np.tile(sites, (len(atoms), 1)), np.tile(sites, (len(two_atoms), 1))
     singly[np.arange(len(atoms)), atoms] = around[atoms, to]
     for atom, step in zip(bonded[two_atoms].T, to_both, strict=True):

@@ -16,7 +16,6 @@ from asla_env.problem import Problem
 
 _PERIOD = 10  # builds since the lowest energy, of which the first ones are refined
 _PARENTS = 5  # structures of lowest energy of which one is refined by the Q-map
-_FITTED = 100  # structures of lowest energy that tell what pairs of atoms bring
 _IMAGES_AT_ONCE = 128
 
 
@@ -39,12 +38,12 @@ def is_due(explorer: Explorer, n_begun: int = 0) -> bool:
 def refined(explorer: Explorer, q_maps: QMaps, in_flight: Sequence[Sequence[int]] = (), n_begun: int = 0) -> list[int]:
     """Plan a structure that is not known yet: one of the best with atoms moved.
 
-    The first and the third of each ten builds since the lowest energy move one atom of the lowest structure by a pixel,
-    or two that are bonded, if that is predicted to lower the energy; see `asla_agents.pixel_moves`. Otherwise an atom
-    goes where the Q-map gains most: an atom's gain is the Q-value of its new site minus that of its own, with all other
-    atoms in place, and the first one is moved in that of the five structures of lowest energy where target and gain
-    have the highest sum. As long as each build lowers the lowest energy, the next one may make twice as many moves,
-    each atom once and only where it is predicted to gain.
+    The first, the third and so on of each ten builds since the lowest energy move atoms by a pixel, if that is
+    predicted to lower the energy; see `asla_agents.pixel_moves`. Otherwise an atom goes where the Q-map gains most: an
+    atom's gain is the Q-value of its new site minus that of its own, with all other atoms in place, and the first one
+    is moved in that of the five structures of lowest energy where target and gain have the highest sum. As long as each
+    build lowers the lowest energy, the next one may move twice as many atoms, each once and only where it is predicted
+    to gain.
 
     Parameters
     ----------
@@ -62,17 +61,12 @@ def refined(explorer: Explorer, q_maps: QMaps, in_flight: Sequence[Sequence[int]
     list
         Actions in a legal order; none if there is no such structure.
     """
-    builds, problem = explorer.builds, explorer.problem
-    structures, energies = builds.lowest(_FITTED)
-    if not len(structures):
-        return []
-    n_moves = min(2 ** max(0, builds.lowered_in_a_row - 1), problem.n_to_place)
-    if len(structures) > 1 and (builds.episodes_since_lowest + n_begun) % 2 == 0:
-        build = polished(explorer, structures, energies, n_moves, in_flight)
-        if build:
-            return build
-    best, targets = structures[:_PARENTS], builds.targets(energies[:_PARENTS])
-    return _moved_by_q_map(best, targets, explorer, q_maps, n_moves, in_flight)
+    builds = explorer.builds
+    if (builds.episodes_since_lowest + n_begun) % 2 == 0 and (build := polished(explorer, in_flight)):
+        return build
+    best, energies = builds.lowest(_PARENTS)
+    n_moves = min(2 ** max(0, builds.lowered_in_a_row - 1), explorer.problem.n_to_place)
+    return _moved_by_q_map(best, builds.targets(energies), explorer, q_maps, n_moves, in_flight) if len(best) else []
 
 
 def _moved_by_q_map(

@@ -173,7 +173,7 @@ class BuildReplay:
         self._sites.append(sites)
         self._energies.append(energy)
         self._index.add(self._with_template(sites))
-        self._structures.append(self._key(sites))
+        self._structures.append(self.key(sites))
         self._visits.update(self._keys(sites))
 
     def is_known(self, placed: ArrayLike, in_flight: Sequence[Sequence[int]] = ()) -> bool:
@@ -186,8 +186,13 @@ class BuildReplay:
         in_flight
             Actions of further builds that count.
         """
-        key, *others = (self._key(np.asarray(build, dtype=np.int64)) for build in (placed, *in_flight))
+        key, *others = (self.key(np.asarray(build, dtype=np.int64)) for build in (placed, *in_flight))
         return key in self._structures or key in others
+
+    def key(self, sites: NDArray[np.integer]) -> int:
+        """Key of a structure, equal for all orders, symmetric images and, where the origin is free, translations."""
+        frames = from_each_origin(self._with_template(sites), self._problem) if self._free_origin else sites
+        return int(np.bitwise_xor.reduce(self._hashes[self._maps[:, frames]], axis=-1).min())
 
     def visits(
         self, placed: ArrayLike, actions: ArrayLike, in_flight: Sequence[Sequence[int]] = ()
@@ -317,11 +322,6 @@ class BuildReplay:
         order = np.argsort(self.energies, kind="stable")
         _, first = np.unique(np.array(self._structures)[order], return_index=True)
         return np.asarray(order[np.sort(first)])
-
-    def _key(self, sites: NDArray[np.integer]) -> int:
-        """Key of a structure, equal for all orders, symmetric images and, where the origin is free, translations."""
-        frames = from_each_origin(self._with_template(sites), self._problem) if self._free_origin else sites
-        return int(np.bitwise_xor.reduce(self._hashes[self._maps[:, frames]], axis=-1).min())
 
     def _keys(self, sites: NDArray[np.int32]) -> list[int]:
         """Key of the structure after each placement, equal for all orders and symmetric images."""

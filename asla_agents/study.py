@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from asla_agents.callbacks import read_rows
 from asla_agents.config import RunConfig
+from asla_agents.earlier_defaults import with_earlier_defaults
 from asla_agents.row_file import Row
 
 _KINDS = {"arm": str, "key": str, "seed": int, "episodes": int, "found_at": (int, NoneType)}
@@ -123,13 +124,35 @@ def rows_of(study: Study, arm: str, rows: Sequence[Row]) -> list[Row]:
 
     Restarts that were allowed fewer or more episodes than now count too, as success curves take censored data, and
     those that went on after a success, which are the same until then. Of two of one seed it is the one that was
-    allowed more, or else went on.
+    allowed more, or else went on. If no arm has rows, those count that were made with the defaults of before.
     """
-    keys = {config.key for config in comparable(study, arm, rows)}
+    keys = _keys(earlier(study) if is_earlier(study, rows) else study, arm, rows)
     chosen = sorted(
         (row for row in rows if row["key"] in keys), key=lambda row: (row.get("budget", 0), row["episodes"])
     )
     return sorted({row["seed"]: row for row in chosen}.values(), key=lambda row: row["seed"])
+
+
+def is_earlier(study: Study, rows: Sequence[Row]) -> bool:
+    """Whether the rows of a study were made with defaults that have been changed since."""
+    there = {row["key"] for row in rows}
+
+    def has_rows(study: Study) -> bool:
+        """Whether an arm has some."""
+        return any(not there.isdisjoint(_keys(study, arm, rows)) for arm in study.arms)
+
+    return not has_rows(study) and has_rows(earlier(study))
+
+
+def earlier(study: Study) -> Study:
+    """Return the same comparison with the defaults of before."""
+    arms = {arm: with_earlier_defaults(study.settings | own) for arm, own in study.arms.items()}
+    return study.model_copy(update={"arms": arms})
+
+
+def _keys(study: Study, arm: str, rows: Sequence[Row]) -> set[str]:
+    """Keys of all rows of an arm that count."""
+    return {config.key for config in comparable(study, arm, rows)}
 
 
 def comparable(study: Study, arm: str, rows: Sequence[Row]) -> list[RunConfig]:

@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from asla_env.checks import SAME, whole_number
 from asla_env.problem import Problem
@@ -67,12 +67,11 @@ class ActionMask:
         self._radii = problem.radii()[:, None]  # [species, 1], Å
         pixels = problem.template_sites % problem.grid.n_pixels
         self._blocked[:, pixels] = True
-        for symbol, row in zip(problem.template.symbols, problem.distances(problem.template.positions), strict=True):
-            self._keep_off(symbol, row)
-            self._hold_on(symbol, row)
-        around = problem.surroundings
-        for symbol, row in zip(around.symbols, problem.distances(around.positions), strict=True):
-            self._keep_off(symbol, row)
+        fixed = (*problem.template.symbols, *problem.surroundings.symbols)
+        for i, (symbol, distances) in enumerate(zip(fixed, problem.distances_to_fixed, strict=True)):
+            self._keep_off(symbol, distances)
+            if i < len(problem.template):
+                self._hold_on(symbol, distances)
 
     @property
     def legal(self) -> NDArray[np.bool_]:
@@ -100,10 +99,7 @@ class ActionMask:
 
     def _keep_off(self, symbol: str, distances: NDArray[np.float64]) -> None:
         """Block the pixels that are too close to an atom at these distances from the pixels."""
-        if self._problem.minimum_distance is None:
-            self._blocked |= distances < SAME
-        else:
-            self._blocked |= distances < np.maximum(SAME, self._problem.minimum_distance * self._bond_lengths(symbol))
+        self._blocked |= distances < _least_distance(self._bond_lengths(symbol), self._problem)
 
     def _hold_on(self, symbol: str, distances: NDArray[np.float64]) -> None:
         """Allow the pixels that are close enough to an atom at these distances from the pixels."""
@@ -118,6 +114,28 @@ class ActionMask:
 def action_mask(placed: Iterable[int], problem: Problem) -> NDArray[np.bool_]:
     """Legal actions, shape (n_actions,), after atoms were placed by these actions."""
     return _placed(ActionMask(problem), placed).legal
+
+
+def are_apart(actions: ArrayLike, problem: Problem) -> bool:
+    """Whether atoms placed by these actions are as far from each other and from fixed ones as legal ones are."""
+    species, pixels = np.divmod(np.asarray(actions), problem.grid.n_pixels)
+    if np.isin(pixels, problem.template_sites % problem.grid.n_pixels).any():
+        return False
+    radii = problem.radii()[species]
+    one, other = np.triu_indices(len(radii), k=1)
+    between = problem.distances_between(pixels[one], pixels[other])
+    if (between < _least_distance(radii[one] + radii[other], problem)).any():
+        return False
+    fixed = np.array([covalent_radii[number] for number in (*problem.template.numbers, *problem.surroundings.numbers)])
+    to_fixed = problem.distances_to_fixed[:, pixels]
+    return not (to_fixed < _least_distance(fixed[:, None] + radii, problem)).any()
+
+
+def _least_distance(bond_lengths: NDArray[np.float64], problem: Problem) -> NDArray[np.float64]:
+    """Distance in Å that atoms keep whose covalent radii have these sums, in Å."""
+    if problem.minimum_distance is None:
+        return np.full(bond_lengths.shape, SAME)
+    return np.maximum(SAME, problem.minimum_distance * bond_lengths)
 
 
 def masks_without_each(placed: Sequence[int], problem: Problem) -> NDArray[np.bool_]:

@@ -184,6 +184,11 @@ class Problem:
         return np.array(each).reshape(len(each), len(pixels))
 
     @cached_property
+    def distances_to_fixed(self) -> NDArray[np.float64]:
+        """Distances in Å, shape (n, n_pixels), of the template's atoms, then of the surroundings, as `distances`."""
+        return self.distances([*self.template.positions, *self.surroundings.positions])
+
+    @cached_property
     def pixel_distances(self) -> NDArray[np.float64]:
         """Distance in Å between the nearest images of two pixels by their steps (i, j[, k]) along each axis.
 
@@ -200,6 +205,13 @@ class Problem:
         index = np.unravel_index(pixel, shape)
         window = tuple(slice(n - 1 - i, 2 * n - 1 - i) for n, i in zip(shape, index, strict=True))
         return np.ravel(self.pixel_distances[window])
+
+    def distances_between(self, pixels: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Distance in Å from each pixel to the nearest image of another, of shapes that are broadcast."""
+        shape = self.grid.shape
+        each, other = np.unravel_index(pixels, shape), np.unravel_index(others, shape)
+        steps = [i - j + n - 1 for i, j, n in zip(each, other, shape, strict=True)]
+        return np.asarray(self.pixel_distances[tuple(steps)])
 
     def radii(self) -> NDArray[np.float64]:
         """Covalent radii in Å, shape (species,)."""

@@ -15,7 +15,7 @@ from asla_agents.figures.draw import DRAWINGS, NAMES
 from asla_agents.figures.learned import after
 from asla_agents.figures.phases import median_seconds
 from asla_agents.row_file import Row
-from asla_agents.study import curve_data, read_study_rows, rows_of
+from asla_agents.study import curve_data, is_earlier, read_study_rows, rows_of
 from asla_agents.success import n50
 from asla_env import calculators
 
@@ -99,12 +99,13 @@ def _ours(name: str, directory: Path) -> str:
     for evaluator in calculators.names():
         study = experiment.study.changed(evaluator=evaluator)
         arms = list(study.arms)[_ARM_OF[name] :][:1] if name in _ARM_OF else list(study.arms)
+        made_by = f"{evaluator}, defaults of before" if is_earlier(study, rows) else evaluator
         for arm in arms:
             its_rows = rows_of(study, arm, rows)
             if its_rows:
-                lines.append(f"{evaluator}, {arm}: {_SAYS.get(name, _success)(experiment, arm, its_rows)}")
+                lines.append(f"{made_by}, {arm}: {_SAYS.get(name, _success)(experiment, arm, its_rows)}")
         if name not in _SAYS:
-            lines += [f"{evaluator}, {verdict}" for verdict in verdicts(experiment, study, rows)]
+            lines += [f"{made_by}, {verdict}" for verdict in verdicts(experiment, study, rows)]
     return "<br>".join(lines) or NO_ROWS
 
 

@@ -59,7 +59,7 @@ def test_a_file_with_a_changed_byte_is_refused(path, share):
     ("plain", "rule"),
     [
         ({}, "must be a checkpoint of ASLA"),
-        ({"format": "asla-checkpoint", "version": 99}, "must be of version 4"),
+        ({"format": "asla-checkpoint", "version": 99}, "must be of version 5"),
         ([], "must be a checkpoint of ASLA"),
     ],
 )
@@ -84,7 +84,7 @@ class Evil:
 def test_code_in_a_checkpoint_is_not_executed(path, tmp_path, monkeypatch, dump):
     monkeypatch.chdir(tmp_path)
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("state.json", json.dumps({"format": "asla-checkpoint", "version": 4}))
+        archive.writestr("state.json", json.dumps({"format": "asla-checkpoint", "version": 5}))
         with archive.open("tensors.pt", "w") as file:
             if dump is None:
                 torch.save({"weights": Evil()}, file)

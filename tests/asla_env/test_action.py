@@ -1,5 +1,6 @@
 """The mask of legal actions against its definition: counts, free pixels, a minimum and a maximum distance."""
 
+import dataclasses
 from collections.abc import Sequence
 from random import Random
 
@@ -12,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from asla_env import Grid, Problem
-from asla_env.action import ActionMask, action_mask, decode, encode, legal_order, masks_without_each
+from asla_env.action import ActionMask, action_mask, are_apart, decode, encode, legal_order, masks_without_each
 from asla_env.problems import PROBLEMS
 
 NO_LIMITS = {"minimum_distance": None, "maximum_distance": None}
@@ -256,6 +257,30 @@ def test_masks_without_each_atom_are_those_of_the_others_and_any_order_can_be_ma
     assert sorted(ordered) == sorted(placed)
     for i, action in enumerate(ordered):
         assert action_mask(ordered[:i], problem)[action]
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems(), st.randoms(use_true_random=False))
+def test_without_a_maximum_distance_atoms_that_are_apart_and_no_others_have_a_legal_order(
+    problem: Problem, random: Random
+) -> None:
+    problem = dataclasses.replace(problem, maximum_distance=None)
+    mask, n_pixels = ActionMask(problem), problem.grid.n_pixels
+    actions = []
+    for species, n in enumerate(problem.counts):
+        for _ in range(n):  # legal ones mostly, or else hardly any would be apart
+            legal = np.flatnonzero(mask.legal[species * n_pixels : (species + 1) * n_pixels])
+            pixel = int(random.choice(legal)) if len(legal) and random.random() < 0.8 else random.randrange(n_pixels)
+            actions.append(species * n_pixels + pixel)
+            mask.place(actions[-1])
+    assert are_apart(actions, problem) == bool(legal_order(actions, problem))
+
+
+def test_atoms_around_the_image_count_for_those_that_are_apart() -> None:
+    around = Atoms("C", [(1.5, 0, 0)])
+    assert are_apart([25], row())
+    assert not are_apart([25], row(surroundings=around))
+    assert not are_apart([0], row("C", minimum_distance=None))
 
 
 def test_what_cannot_be_built_has_no_legal_order() -> None:
