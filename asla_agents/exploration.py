@@ -24,9 +24,9 @@ class Exploration:
         While searching, a Q-value is lowered by this times ``log(1 + n)``, where n builds went through the structure
         after the action before: what is known well is left for what is nearly as promising.
     refined_share
-        Of each ten builds since the lowest energy, the first ones, as many as this part rounds to, are not built from
-        the template but are one of the best with atoms moved, where the Q-map gains most or, every other one, by a
-        pixel where energies of pairs of atoms are predicted to fall; see `asla_agents.refinement`.
+        This part of the builds since the lowest energy, evenly spread from the first one on, is not built from the
+        template but is one of the best with atoms moved by a pixel, where energies of pairs of atoms are predicted to
+        fall; see `asla_agents.refinement`.
     average_symmetric
         Whether Q-values are averaged over the images of a structure under the symmetries of the problem, up to eight,
         which are as stable as it is: what the network says of them differs by its error alone.
@@ -41,7 +41,7 @@ class Exploration:
     top_probability: float = 0.03
     top_fraction: float = 0.02
     visit_penalty: float = 0.1
-    refined_share: float = 0.6
+    refined_share: float = 0.5
     average_symmetric: bool = True
 
     def __post_init__(self) -> None:

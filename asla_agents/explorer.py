@@ -60,7 +60,7 @@ class Explorer:
         How Q-values are averaged before a placement is chosen.
     builds
         The replay.
-    polished
+    refined
         How often atoms of each structure were moved by a pixel since the last fresh start, by its key in the replay.
     best
         The build of lowest energy so far, with the network that made it; None before the first.
@@ -95,7 +95,7 @@ class Explorer:
         self.augment = augment
         self.symmetric_mean = SymmetricMean(problem, only_identity=not exploration.average_symmetric)
         self.builds = BuildReplay(problem, replay, augmentations(problem)[: None if augment else 1])
-        self.polished = Counter[int]()
+        self.refined = Counter[int]()
         self.best: BestBuild | None = None
         self.found = False
 
@@ -174,7 +174,7 @@ class Explorer:
     def start_afresh(self) -> int:
         """Forget all builds but the best and those of the warm-up; the seed of the network to go on with."""
         self.builds.keep_first(self.warmup_episodes)
-        self.polished.clear()
+        self.refined.clear()
         return int(self.rng.integers(2**63))
 
     def state(self) -> dict[str, Any]:
@@ -185,7 +185,7 @@ class Explorer:
             "rng": self.rng.bit_generator.state,
             "found": self.found,
             "builds": builds,
-            "polished": list(self.polished.items()),
+            "refined": list(self.refined.items()),
             "best": best,
         }
 
@@ -203,7 +203,7 @@ class Explorer:
         self.builds.keep_first(0)
         for placed, energy in state["builds"]:
             self.builds.add(placed, np.inf if energy is None else energy)
-        self.polished = Counter(dict(state["polished"]))
+        self.refined = Counter(dict(state["refined"]))
         best = state["best"]
         self.best = best and BestBuild(tuple(best["placed"]), best["energy"], best["energy_above_reference"], weights)
         self.found = bool(state["found"])

@@ -30,8 +30,8 @@ def plan(
     n_begun
         How many builds, planned or not, have no energy yet.
     """
-    q_maps = explorer.symmetric_mean.averaged(policy.advantages)
-    planned = refined(explorer, q_maps, in_flight, n_begun) if is_due(explorer, n_begun) else []
+    planned = refined(explorer, in_flight) if is_due(explorer, n_begun) else []
     if planned or imagination is None:
         return planned
+    q_maps = explorer.symmetric_mean.averaged(policy.advantages)
     return imagination.plan(explorer, q_maps, policy.features_extractor, in_flight)

@@ -1,26 +1,25 @@
-"""Builds that are the best ones so far with atoms moved, as the Q-map or what pairs of atoms bring says."""
+"""Builds that are one of the lowest with atoms a pixel further, as energies of pairs of atoms say."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import product
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asla_agents.explorer import Explorer
-from asla_agents.pixel_moves import polished
-from asla_agents.replay import BuildReplay
-from asla_agents.symmetry import QMaps
-from asla_env.action import legal_order, masks_without_each
-from asla_env.observation import one_hot
+from asla_agents.pair_energies import PairEnergies
+from asla_env.action import are_apart, legal_order
 from asla_env.problem import Problem
 
-_PERIOD = 10  # builds since the lowest energy, of which the first ones are refined
-_PARENTS = 5  # structures of lowest energy of which one is refined by the Q-map
-_IMAGES_AT_ONCE = 128
+_FITTED = 100  # structures of lowest energy that tell what pairs of atoms bring and from which atoms are moved
+_MOST_TRIES = 8  # of one structure, before the next one's turn comes
+_MOST_RISE = 0.5  # eV that is predicted for a first move, which may be wrong by as much
+_BONDED = 1.3  # sums of covalent radii up to which two atoms move at the same time
 
 
 def is_due(explorer: Explorer, n_begun: int = 0) -> bool:
-    """Whether the next build is to be a refined one: the first ones of each ten since the lowest energy are.
+    """Whether the next build is to be a refined one: their share of all since the lowest energy, evenly spread.
 
     Parameters
     ----------
@@ -31,114 +30,99 @@ def is_due(explorer: Explorer, n_begun: int = 0) -> bool:
     """
     if explorer.is_warming_up:
         return False
-    since_lowest = explorer.builds.episodes_since_lowest + n_begun
-    return since_lowest % _PERIOD < round(_PERIOD * explorer.exploration.refined_share)
+    share, since_lowest = explorer.exploration.refined_share, explorer.builds.episodes_since_lowest + n_begun
+    return ceil((since_lowest + 1) * share) > ceil(since_lowest * share)
 
 
-def refined(explorer: Explorer, q_maps: QMaps, in_flight: Sequence[Sequence[int]] = (), n_begun: int = 0) -> list[int]:
-    """Plan a structure that is not known yet: one of the best with atoms moved.
+def refined(explorer: Explorer, in_flight: Sequence[Sequence[int]] = ()) -> list[int]:
+    """Move atoms of one of the lowest structures by a pixel where the energy is predicted to fall most.
 
-    The first, the third and so on of each ten builds since the lowest energy move atoms by a pixel, if that is
-    predicted to lower the energy; see `asla_agents.pixel_moves`. Otherwise an atom goes where the Q-map gains most: an
-    atom's gain is the Q-value of its new site minus that of its own, with all other atoms in place, and the first one
-    is moved in that of the five structures of lowest energy where target and gain have the highest sum. As long as each
-    build lowers the lowest energy, the next one may move twice as many atoms, each once and only where it is predicted
-    to gain.
+    It is the lowest one that may not be a minimum yet: no lower structure is known around it, where each atom is on its
+    pixel or on one beside it, and it was refined less than eight times. The first time all atoms may move, then each
+    time half as many, as the prediction is the better the nearer it stays. One atom or two that are bonded move at a
+    time, each atom once, and the first of them even where a fall is just not predicted.
 
     Parameters
     ----------
     explorer
-        The search: its builds and problem.
-    q_maps
-        The network's Q-values.
+        The search: its builds, its problem, and how often each structure was refined, which is counted here.
     in_flight
-        Actions of builds whose energies are not known yet; they are not planned again.
-    n_begun
-        How many builds have no energy yet.
+        Actions of builds whose energies are not known yet.
 
     Returns
     -------
     list
-        Actions in a legal order; none if there is no such structure.
+        Actions of a structure that is not known yet, in a legal order; none if no move of the lowest structures is
+        predicted to lower the energy.
     """
-    builds = explorer.builds
-    if (builds.episodes_since_lowest + n_begun) % 2 == 0 and (build := polished(explorer, in_flight)):
-        return build
-    best, energies = builds.lowest(_PARENTS)
-    n_moves = min(2 ** max(0, builds.lowered_in_a_row - 1), explorer.problem.n_to_place)
-    return _moved_by_q_map(best, builds.targets(energies), explorer, q_maps, n_moves, in_flight) if len(best) else []
+    problem, (known, energies) = explorer.problem, explorer.builds.lowest(_FITTED)
+    for i, sites in enumerate(known if len(known) > 1 else ()):
+        key = explorer.builds.key(sites)
+        n_tries = explorer.refined[key]
+        if n_tries >= _MOST_TRIES or _is_around(sites, known[:i], problem).any():
+            continue
+        order = [i, *(j for j in range(len(known)) if j != i)]
+        pairs = PairEnergies(problem, known[order], energies[order])
+        if build := _moved(sites, max(1, problem.n_to_place >> n_tries), pairs, explorer, in_flight):
+            explorer.refined[key] += 1
+            return build
+    return []
 
 
-def _moved_by_q_map(
-    structures: NDArray[np.int64],
-    values: NDArray[np.float64],
-    explorer: Explorer,
-    q_maps: QMaps,
-    n_moves: int,
-    in_flight: Sequence[Sequence[int]],
+def _is_around(sites: NDArray[np.int64], others: NDArray[np.int64], problem: Problem) -> NDArray[np.bool_]:
+    """Whether each of some structures (n, atoms) has all atoms on the sites of one or beside them."""
+    is_near = np.zeros(problem.n_actions, dtype=bool)
+    is_near[[_sites_around(site, problem) for site in sites]] = True
+    return np.asarray(is_near[others].all(axis=1))
+
+
+def _moved(
+    sites: NDArray[np.int64], n_moves: int, pairs: PairEnergies, explorer: Explorer, in_flight: Sequence[Sequence[int]]
 ) -> list[int]:
-    """Actions in a legal order that make one of some structures (n, atoms), of values (n,), with atoms moved."""
-    builds, problem, moved = explorer.builds, explorer.problem, list[int]()
+    """Actions in a legal order after some moves at most, of which each leads to a structure that is not known."""
+    may_move, order = np.ones(len(sites), dtype=bool), list[int]()
     for _ in range(n_moves):
-        moves = _moves(structures, values, moved, q_maps, problem)
-        best = _best_new(moves, builds, in_flight, problem)
-        if best is None or (moved and moves.values[best] <= values[0]):
+        for moved in _moves(sites, may_move, 0 if order else -_MOST_RISE, pairs, explorer.problem):
+            if not are_apart(moved, explorer.problem) or explorer.builds.is_known(moved, in_flight):
+                continue
+            if possible := legal_order(moved.tolist(), explorer.problem):
+                order, may_move, sites = possible, may_move & (moved == sites), moved
+                break
+        else:
             break
-        structures, values = np.append(moves.others[best[0]], best[1])[None], moves.values[best][None]
-        moved.append(int(best[1]))
-    return legal_order(structures[0], problem) if moved else []
-
-
-class _Moves(NamedTuple):
-    """Ways to move one atom."""
-
-    others: NDArray[np.int64]
-    """Sites of the atoms that stay, shape (moving atoms, atoms - 1)."""
-    values: NDArray[np.float64]
-    """Value of the structure with the moving atom at each site, -inf if it may not be there, shape (moving atoms,
-    actions)."""
+    return order
 
 
 def _moves(
-    structures: NDArray[np.int64],
-    values: NDArray[np.float64],
-    moved: Sequence[int],
-    q_maps: QMaps,
-    problem: Problem,
-) -> _Moves:
-    """Move each atom that was not moved yet of structures (n, atoms) whose values (n,) are known."""
-    n, n_atoms = structures.shape
-    all_of_each = np.broadcast_to(structures[:, None], (n, n_atoms, n_atoms))
-    others = all_of_each[:, ~np.eye(n_atoms, dtype=bool)].reshape(n * n_atoms, n_atoms - 1)
-    legal = np.concatenate([masks_without_each(sites.tolist(), problem) for sites in structures])
-    own, each = structures.ravel(), np.arange(structures.size)
-    legal[each, own] = False
-    legal[np.isin(own, moved)] = False
-    moved_values = np.repeat(values, n_atoms)[:, None] + _gains(others, own, q_maps, problem)
-    return _Moves(others, np.where(legal, moved_values, -np.inf))
+    sites: NDArray[np.int64], may_move: NDArray[np.bool_], least: float, pairs: PairEnergies, problem: Problem
+) -> Iterator[NDArray[np.int64]]:
+    """Sites after each move for which a fall above the least, in eV, is predicted, that of the largest fall first."""
+    around = np.array([_sites_around(site, problem) for site in sites])
+    bonded = _bonded(sites, problem)
+    bonded = bonded[may_move[bonded].all(axis=1)]
+    if_one, if_two = pairs.falls(around, bonded)
+    if_one[:, 0] = if_two[:, 0] = if_two[:, :, 0] = -np.inf  # no step at all, or one of two: the other moves alone
+    atoms, to = np.nonzero((if_one > least) & may_move[:, None])
+    two_atoms, *to_both = np.nonzero(if_two > least)
+    singly, jointly = np.tile(sites, (len(atoms), 1)), np.tile(sites, (len(two_atoms), 1))
+    singly[np.arange(len(atoms)), atoms] = around[atoms, to]
+    for atom, step in zip(bonded[two_atoms].T, to_both, strict=True):
+        jointly[np.arange(len(two_atoms)), atom] = around[atom, step]
+    falls = np.concatenate([if_one[atoms, to], if_two[two_atoms, *to_both]])
+    yield from np.concatenate([singly, jointly])[np.argsort(-falls, kind="stable")]
 
 
-def _gains(others: NDArray[np.int64], own: NDArray[np.int64], q_maps: QMaps, problem: Problem) -> NDArray[np.float64]:
-    """Q-value of each site minus that of an atom's own, shape (moving atoms, actions)."""
-    parts = np.array_split(others, -(-len(others) // _IMAGES_AT_ONCE))
-    q_values = np.concatenate(
-        [q_maps(np.array([one_hot(sites.tolist(), problem) for sites in part])) for part in parts]
-    )
-    return np.asarray(q_values - q_values[np.arange(len(own)), own][:, None])
+def _sites_around(site: np.int64, problem: Problem) -> NDArray[np.int64]:
+    """A site and those beside it, diagonally too; beyond an open end it is the site itself."""
+    species, pixel = divmod(int(site), problem.grid.n_pixels)
+    steps = sorted(product((-1, 0, 1), repeat=problem.grid.ndim), key=any)  # none first
+    around = problem.grid.shifted(pixel, steps)
+    return np.asarray(species * problem.grid.n_pixels + np.where(around < 0, pixel, around))
 
 
-def _best_new(
-    moves: _Moves, builds: BuildReplay, in_flight: Sequence[Sequence[int]], problem: Problem
-) -> tuple[np.intp, np.intp] | None:
-    """Moving atom and site of the most valuable structure that was not built and can be."""
-    for flat in np.argsort(-moves.values, axis=None, kind="stable"):
-        atom, site = np.unravel_index(flat, moves.values.shape)
-        others = moves.others[atom]
-        if np.isneginf(moves.values[atom, site]):
-            break
-        structure = [*others.tolist(), int(site)]
-        if builds.is_known(structure, in_flight):
-            continue
-        if problem.maximum_distance is None or legal_order(structure, problem):
-            return atom, site
-    return None
+def _bonded(sites: NDArray[np.int64], problem: Problem) -> NDArray[np.int64]:
+    """Numbers of each two atoms that are near enough to be bonded, shape (pairs, 2)."""
+    species, pixels = np.divmod(sites, problem.grid.n_pixels)
+    distances = np.array([problem.distances_from(int(pixel))[pixels] for pixel in pixels])
+    radii = problem.radii()[species]
+    return np.argwhere(np.triu(distances <= _BONDED * (radii[:, None] + radii), k=1))

@@ -135,13 +135,6 @@ class BuildReplay:
         """Builds since the first one of the lowest energy."""
         return len(self) - 1 - int(np.argmin(self._energies)) if len(self) else 0
 
-    @property
-    def lowered_in_a_row(self) -> int:
-        """How many of the latest builds each had a lower energy than all before it."""
-        lowest = np.minimum.accumulate([np.inf, *self._energies])
-        stood = np.flatnonzero(lowest[1:] >= lowest[:-1])
-        return len(self) - 1 - int(stood[-1]) if len(stood) else len(self)
-
     def lowest(self, n: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Sites (builds, atoms) and energies (builds,) in eV of up to n finished structures, lowest energy first."""
         best, energies = self._best_of_each_structure(), self.energies

@@ -1,6 +1,6 @@
 """Actions are flat indices of (species, pixel); the mask tells which of them are legal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Self
 
 import numpy as np
@@ -113,7 +113,10 @@ class ActionMask:
 
 def action_mask(placed: Iterable[int], problem: Problem) -> NDArray[np.bool_]:
     """Legal actions, shape (n_actions,), after atoms were placed by these actions."""
-    return _placed(ActionMask(problem), placed).legal
+    mask = ActionMask(problem)
+    for action in placed:
+        mask.place(action)
+    return mask.legal
 
 
 def are_apart(actions: ArrayLike, problem: Problem) -> bool:
@@ -136,29 +139,6 @@ def _least_distance(bond_lengths: NDArray[np.float64], problem: Problem) -> NDAr
     if problem.minimum_distance is None:
         return np.full(bond_lengths.shape, SAME)
     return np.maximum(SAME, problem.minimum_distance * bond_lengths)
-
-
-def masks_without_each(placed: Sequence[int], problem: Problem) -> NDArray[np.bool_]:
-    """Legal actions after all placements but one, for each of them, shape (placements, n_actions)."""
-    masks = _masks_without_each(placed, ActionMask(problem))
-    return np.array([mask.legal for mask in masks], dtype=bool).reshape(-1, problem.n_actions)
-
-
-def _masks_without_each(placed: Sequence[int], mask: ActionMask) -> list[ActionMask]:
-    """Masks after all placements but one, for each of them: halves share what all their members lack."""
-    if len(placed) < 2:
-        return [mask] * len(placed)
-    half = len(placed) // 2
-    left, right = placed[:half], placed[half:]
-    return _masks_without_each(left, _placed(mask, right)) + _masks_without_each(right, _placed(mask, left))
-
-
-def _placed(mask: ActionMask, actions: Iterable[int]) -> ActionMask:
-    """The mask after more placements; itself unchanged."""
-    after = mask.copy()
-    for action in actions:
-        after.place(action)
-    return after
 
 
 def legal_order(actions: Iterable[int], problem: Problem) -> list[int]:

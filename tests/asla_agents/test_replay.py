@@ -596,14 +596,6 @@ def test_the_minimum_window_must_be_positive(value):
         dataclasses.replace(SETTINGS, minimum_window=value)
 
 
-def test_lower_energies_in_a_row_are_counted_from_the_latest_build_back():
-    replay = make_replay()
-    assert replay.lowered_in_a_row == 0
-    for energy, expected in ((5.0, 1), (4.0, 2), (4.0, 0), (3.0, 1), (np.inf, 0), (2.0, 1), (1.0, 2), (0.0, 3)):
-        replay.add([1, 9, 20], energy)
-        assert replay.lowered_in_a_row == expected
-
-
 def test_the_lowest_are_finished_structures_with_an_energy_each_once():
     replay = make_replay()
     mirror = mirrored([1, 9, 20], PROBLEM)
