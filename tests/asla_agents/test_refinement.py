@@ -13,6 +13,7 @@ from asla_agents.pair_energies import PairEnergies
 from asla_agents.planning import plan
 from asla_agents.refinement import is_due, refined
 from asla_agents.replay import ReplaySettings
+from asla_agents.symmetry import move_origin
 from asla_env import Problem
 from asla_env.action import ActionMask, action_mask
 from asla_env.problems import grain_boundary, graphene_mini, naphthalene
@@ -200,6 +201,20 @@ def test_and_after_a_lower_one_was_found_beside_it_that_one():
     assert all(is_around(np.array(lower), build) for build in builds[:8])
     assert not is_around(lowest_of(explorer)[0], builds[8])
     assert len(steps_between(np.array(lower), builds[0], MINI)) > len(steps_between(np.array(lower), builds[7], MINI))
+
+
+def test_where_all_were_refined_eight_times_there_is_none():
+    explorer = explorer_with_bonds()
+    explorer.refined.update({explorer.builds.key(structure): 8 for structure in explorer.builds.lowest(100)[0]})
+    assert refined(explorer) == []
+
+
+def test_what_was_built_with_another_of_its_atoms_as_the_template_is_not_planned():
+    explorer, other = explorer_with_bonds(), explorer_with_bonds()
+    build = refined(explorer)
+    atoms = np.concatenate([MINI.template_sites, build])
+    other.builds.add(move_origin(np.roll(atoms, 1), MINI)[1:].tolist(), np.inf)  # no energy to learn from
+    assert MINI.canonical_key(refined(other)) != MINI.canonical_key(build)
 
 
 def test_how_often_a_structure_was_refined_is_kept_in_the_state_and_forgotten_after_a_fresh_start():
