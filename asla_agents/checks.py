@@ -4,6 +4,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
@@ -146,3 +147,12 @@ def checked_masks(
     if not batch_shape and not masks.any():
         raise ValueError("`observation` has no legal action but must be of a structure that is not finished")
     return masks
+
+
+def check_device(device: torch.device | str) -> None:
+    """Raise ValueError unless networks can be there."""
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # the former if torch was built without it
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"`device` is {device} but must be one of this machine and its torch: {reason}") from error

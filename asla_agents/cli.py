@@ -9,19 +9,17 @@ from contextlib import AbstractContextManager
 from importlib.metadata import version
 from io import TextIOWrapper
 from itertools import count
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
 from asla_agents.config import RunConfig
 from asla_agents.config_page import settings_page
 from asla_agents.config_toml import to_toml
+from asla_agents.console import fail, for_lines, for_tables, report_result
 from asla_agents.experiments import MEASUREMENTS
 from asla_agents.figures import figure, learning_curve, read_figure_rows, study_figure
 from asla_agents.figures import markdown as markdown_table
@@ -30,9 +28,8 @@ from asla_agents.report import film_best, write_report
 from asla_agents.representations import REPRESENTATIONS
 from asla_agents.restarts import censor
 from asla_agents.run_directory import RunDirectory
-from asla_agents.settings_error import one_line
 from asla_agents.study import read_study_rows
-from asla_agents.training import SearchResult, resume, search
+from asla_agents.training import resume, search
 from asla_agents.watch import watch
 from asla_agents.watch_study import run_watched, study_table, watch_study
 from asla_env import IDS, calculators
@@ -60,7 +57,6 @@ _Known = Annotated[
 ]
 _LIMITS = Limits()
 _OF_THE_USER = (ValueError, TypeError, OSError, ImportError, MemoryError)
-_INTERRUPTED = 128 + signal.SIGINT  # exit status, as shells give it
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
@@ -147,8 +143,8 @@ def search_command(
             where = out or _new_directory(config)
             result = search(config, where, executor=executor, tensorboard=tensorboard, known=energies or ())
     except _OF_THE_USER as error:
-        _fail(error)
-    _report(result)
+        fail(error)
+    report_result(result)
 
 
 @app.command("config")
@@ -163,7 +159,7 @@ def config_command(
         config = RunConfig(env_id=next(iter(IDS))) if file is None else RunConfig.load(file)
         print(settings_page() if markdown else to_toml(config), end="")
     except (ValueError, OSError) as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command("resume")
@@ -186,8 +182,8 @@ def resume_command(
         with _energies(workers, config, time_limit, memory_limit, dask) as executor:
             result = resume(directory, episodes, executor=executor, tensorboard=tensorboard)
     except _OF_THE_USER as error:
-        _fail(error)
-    _report(result)
+        fail(error)
+    report_result(result)
 
 
 @app.command("study")
@@ -226,7 +222,7 @@ def study_command(
             if given := [option for option, is_given in for_searches.items() if is_given]:
                 raise ValueError(f"`spec` is {spec!r} but `--{given[0]}` is for what has searches")
             for line in measure(spec, rows or rows_path(spec), restarts, evaluator, episodes, smoke):
-                Console(markup=False).print(line)
+                for_lines().print(line)
             return
         job = job_of(spec, evaluator, episodes, smoke, to_the_end)
         path, n = rows or job.rows, restarts
@@ -237,9 +233,9 @@ def study_command(
         else:
             n = job.restarts if restarts is None else restarts
             run_watched(job.study, path, n, workers=workers, device=device, energy_workers=energy_workers, dask=dask)
-        Console().print(study_table(job.study, read_study_rows(path), n))
+        for_tables().print(study_table(job.study, read_study_rows(path), n))
     except _OF_THE_USER as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command("plot")
@@ -267,10 +263,10 @@ def plot_command(
             picture = figure(what, read_figure_rows(what, rows), evaluator, smoke)
         save_figure(path, picture)
     except (ValueError, OSError) as error:
-        _fail(error)
+        fail(error)
     except KeyError as error:
-        _fail(ValueError(f"`rows` is {rows} but must be rows of {what}: one lacks {error}"))
-    Console(soft_wrap=True, markup=False).print(f"picture in {path}")
+        fail(ValueError(f"`rows` is {rows} but must be rows of {what}: one lacks {error}"))
+    for_lines().print(f"picture in {path}")
 
 
 @app.command("watch")
@@ -282,9 +278,9 @@ def watch_command(
     """Watch a search or study that another process runs, or see how it ended; Ctrl-C ends the view alone."""
     try:
         of_study = path.is_file() or (path.suffix == ".jsonl" and not path.is_dir())  # it may not have begun
-        (watch_study if of_study else watch)(path, Console(), once, every)
+        (watch_study if of_study else watch)(path, for_tables(), once, every)
     except (ValueError, OSError) as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command("film")
@@ -297,8 +293,8 @@ def film_command(
         path = out or directory / "assembly.gif"
         film_best(directory, path)
     except (ValueError, OSError, ImportError) as error:
-        _fail(error)
-    Console(soft_wrap=True, markup=False).print(f"film in {path}")
+        fail(error)
+    for_lines().print(f"film in {path}")
 
 
 @app.command("report")
@@ -311,8 +307,8 @@ def report_command(
         path = out or directory / "report.html"
         write_report(directory, path)
     except (ValueError, OSError) as error:
-        _fail(error)
-    Console(soft_wrap=True, markup=False).print(f"report in {path}")
+        fail(error)
+    for_lines().print(f"report in {path}")
 
 
 @app.command("table")
@@ -323,9 +319,9 @@ def table_command(
     try:
         print(markdown_table(directory), end="")
     except (ValueError, OSError) as error:
-        _fail(error)
+        fail(error)
     except KeyError as error:
-        _fail(ValueError(f"`directory` is {directory} but must hold rows of figures: one lacks {error}"))
+        fail(ValueError(f"`directory` is {directory} but must hold rows of figures: one lacks {error}"))
 
 
 @app.command("list")
@@ -339,10 +335,10 @@ def list_command() -> None:
         shape = " x ".join(map(str, problem.grid.shape))
         axes = ", ".join(axis for axis, wraps in zip("xyz", problem.grid.periodic, strict=False) if wraps)
         table.add_row(env_id, to_place, template, shape, axes or "-")
-    console = Console()
-    console.print(table)
-    console.print("calculators:    ", ", ".join(calculators.names()))
-    console.print("representations:", ", ".join(REPRESENTATIONS))
+    for_tables().print(table)
+    lines = for_lines()
+    lines.print("calculators:    ", ", ".join(calculators.names()))
+    lines.print("representations:", ", ".join(REPRESENTATIONS))
 
 
 def _energies(
@@ -389,30 +385,3 @@ def _new_directory(config: RunConfig) -> Path:
     stem = name.replace(":", ".").replace("/", ".")  # which names of files have not
     paths = (Path("runs") / (f"{stem}_{i}" if i else stem) for i in count())
     return next(path for path in paths if not path.exists())
-
-
-def _report(result: SearchResult) -> None:
-    """Print what was found and where it is; an interrupted search is no success."""
-    console = Console(soft_wrap=True, markup=False)
-    found = f"found in episode {result.found_at}" if result.found_at else "not found"
-    console.print(f"{result.episodes} episodes, {found}")
-    above = result.best_energy_above_reference
-    from_reference = f", {above:+.4f} eV from the reference" if isfinite(above) else ""  # there may be none
-    if isfinite(result.best_energy):
-        console.print(f"best energy {result.best_energy:.4f} eV{from_reference}")
-    elif result.episodes:
-        console.print("no structure has an energy: each failed or came to a dead end, see episodes.jsonl")
-    console.print(f"results in {result.directory}")
-    if result.interrupted:
-        console.print(f"not at its end: asla resume {result.directory}")
-        raise typer.Exit(_INTERRUPTED)
-
-
-def _fail(error: Exception) -> None:
-    """Print an error as one line and exit with status 2; that whoever reads the output has gone is none."""
-    if isinstance(error, BrokenPipeError):
-        raise error
-    message = one_line(error, RunConfig) if isinstance(error, ValidationError) else str(error)
-    line = " ".join(message.split())
-    Console(stderr=True, soft_wrap=True).print(f"error: {line}", style="red", markup=False)
-    raise typer.Exit(2)

@@ -20,6 +20,8 @@ from asla_agents.settings_file import SettingsFileError, read_settings
 from asla_env import calculators
 from asla_env.ids import check_id, problem_of_id
 
+NONE_IN_WORDS = {"patience": "never", "imagination": False}
+"""What stands for None in TOML, which has no such value."""
 _OF_NETWORK = ("representation", "representation_kwargs", "network", "state_value")
 _GROUPS = ("network", "exploration", "replay", "imagination")
 _NOT_BEFORE = ("pretrained", "stop_on_success", "builds_at_once")  # of a search that comes before another
@@ -122,15 +124,17 @@ class RunConfig(BaseModel):
         check_kind(cls.model_fields[str(info.field_name)].annotation, value)
         return value
 
-    @field_validator("patience", mode="before")
+    @field_validator("patience", "imagination", mode="before")
     @classmethod
-    def _never(cls, value: Any) -> Any:
-        return None if value == "never" else value  # TOML has no null
+    def _from_words(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is True and info.field_name == "imagination":
+            return ImaginationSettings()
+        return _none_from_words(str(info.field_name), value)
 
-    @field_validator("imagination", mode="before")
+    @field_validator("pretrained")
     @classmethod
-    def _switch(cls, value: Any) -> Any:
-        return value if not isinstance(value, bool) else ImaginationSettings() if value else None
+    def _first_from_words(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return {name: _none_from_words(name, setting) for name, setting in value.items()}
 
     @property
     def key(self) -> str:
@@ -206,6 +210,12 @@ class RunConfig(BaseModel):
         if "representation" in info.data:
             check_representation_kwargs(info.data["representation"], value)
         return value
+
+
+def _none_from_words(name: str, value: Any) -> Any:
+    """A setting, None if what stands for it was given."""
+    in_words = NONE_IN_WORDS.get(name)
+    return None if in_words is not None and type(value) is type(in_words) and value == in_words else value
 
 
 def _check_network_fits(before: RunConfig, ours: dict[str, Any]) -> None:

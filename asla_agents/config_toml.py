@@ -8,7 +8,7 @@ from dataclasses import is_dataclass
 from textwrap import wrap
 from typing import Any, get_args
 
-from asla_agents.config import RunConfig
+from asla_agents.config import NONE_IN_WORDS, RunConfig
 
 _WIDTH = 118
 
@@ -26,15 +26,15 @@ def to_toml(config: RunConfig) -> str:
     ValueError
         If a setting of the calculator or of the representation is None, or holds it, which TOML cannot.
     """
-    values, lines = config.model_dump(), list[str]()
+    values, lines = _in_words(config.model_dump()), list[str]()
+    values["pretrained"] = _in_words(values["pretrained"])
     groups = {name: group_of(field.annotation) for name, field in RunConfig.model_fields.items()}
     for name, group in groups.items():
         if group is None:
-            value = "never" if name == "patience" and values[name] is None else values[name]
-            lines += [*_comment(_meaning(name)), f"{name} = {toml_value(value, name)}", ""]
+            lines += [*_comment(_meaning(name)), f"{name} = {toml_value(values[name], name)}", ""]
     for name, group in groups.items():
         if group is not None:
-            lines += [*_comment(_meaning(name)), *_table(name, group, values[name]), ""]
+            lines += [*_comment(_meaning(name)), *_table(name, group, values[name] or None), ""]
     return "\n".join(lines)
 
 
@@ -81,6 +81,11 @@ def meanings_of(group: type) -> dict[str, str]:
         for name in names:
             meanings[name] = f"{meanings.get(name, '')} {line.strip()}".strip().replace("``", "`")
     return meanings
+
+
+def _in_words(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a search, of which those that may be None are said in words."""
+    return {name: NONE_IN_WORDS.get(name) if value is None else value for name, value in settings.items()}
 
 
 def _meaning(name: str) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asla_agents.checkpoint import State
+from asla_agents.checks import check_device
 from asla_agents.config import RunConfig
 from asla_agents.member import Member, MemberResult
 from asla_agents.memory import release_free_memory
@@ -60,8 +61,10 @@ class Ensemble:
     Raises
     ------
     ValueError
-        If there is no member, members differ in what they must share, or the calculator fails on the reference; or
-        weights do not fit.
+        If there is no member, members differ in what they must share, the calculator fails on the reference, weights
+        do not fit, or there is no such device.
+    TypeError
+        If settings are not of type `RunConfig`.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Ensemble:
     ) -> None:
         configs = list(configs)
         _check_shared(configs)
+        check_device(device)
         if members_at_once is not None and members_at_once < 1:
             raise ValueError(f"`members_at_once` is {members_at_once} but must be at least 1")
         self.device = torch.device(device)
@@ -183,10 +187,12 @@ class Ensemble:
 
 
 def _check_shared(configs: Sequence[RunConfig]) -> None:
-    """Raise ValueError unless there are members that may go together."""
+    """Raise ValueError or TypeError unless there are members that may go together."""
     if not configs:
         raise ValueError("`configs` is empty but must hold the settings of at least one search")
     for config in configs:
+        if not isinstance(config, RunConfig):
+            raise TypeError(f"`configs` hold {config!r} but must hold settings of type RunConfig")
         if config.builds_at_once > 1:
             raise ValueError(f"`builds_at_once` is {config.builds_at_once} but must be 1 for a member of an ensemble")
     for name in shared_settings(configs[0]):

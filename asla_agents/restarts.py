@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from asla_agents.checks import check_device
 from asla_agents.config import RunConfig
 from asla_agents.ensemble import Ensemble, networks_before, shared_settings
 from asla_agents.member import MemberResult
@@ -90,7 +91,7 @@ def run_study(
             raise ValueError(f"`{name}` is {number} but must be at least 1")
     if energy_workers < 0:
         raise ValueError(f"`energy_workers` is {energy_workers} but must be at least 0")
-    _check_device(device)
+    check_device(device)
     if path.exists() and not path.is_file():
         raise ValueError(f"`rows` is {path} but must be a file that can be cut, or a new one")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,15 +178,6 @@ def _check_arms(searches: Sequence[tuple[str, RunConfig]]) -> None:
                 make_model(each, make(each.env_id, evaluator=evaluator))
             except (ValueError, TypeError, ImportError) as error:
                 raise ValueError(f"arm {arm!r}: {error}") from error
-
-
-def _check_device(device: str) -> None:
-    """Raise ValueError unless networks can be there."""
-    try:
-        torch.empty(0, device=device)
-    except (AssertionError, RuntimeError) as error:  # the former if torch was built without it
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"`device` is {device!r} but must be one of this machine and its torch: {reason}") from error
 
 
 def _groups(restarts: _Group, workers: int, members: int, side_by_side: bool) -> list[_Group]:

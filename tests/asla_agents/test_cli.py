@@ -9,11 +9,9 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
-from math import nan
 from pathlib import Path
 
 import pytest
-import typer
 from ase.io import read
 from typer.testing import CliRunner
 
@@ -338,28 +336,6 @@ def test_without_a_directory_a_new_one_is_named_after_the_search(recorded, tmp_p
 def test_a_path_is_printed_as_it_is(recorded, tmp_path):
     path = tmp_path / "[bold]out [1]"
     assert f"results in {path}" in run("search", MINI, "--out", path).stdout
-
-
-@pytest.mark.parametrize(("found_at", "text"), [(None, "not found"), (1, "found in episode 1")])
-def test_the_report_says_when_the_structure_was_found(found_at, text, capsys):
-    cli._report(SearchResult(Path("out"), 9, -198.6, -0.0312, found_at, interrupted=False))
-    assert capsys.readouterr().out == (
-        f"9 episodes, {text}\nbest energy -198.6000 eV, -0.0312 eV from the reference\nresults in out\n"
-    )
-
-
-def test_the_report_says_that_no_structure_has_an_energy(capsys):
-    cli._report(SearchResult(Path("out"), 9, nan, nan, None, interrupted=False))
-    assert capsys.readouterr().out == (
-        "9 episodes, not found\nno structure has an energy: each failed or came to a dead end, see episodes.jsonl\n"
-        "results in out\n"
-    )
-
-
-def test_of_a_search_that_was_interrupted_before_its_first_energy_nothing_has_failed(capsys):
-    with pytest.raises(typer.Exit):
-        cli._report(SearchResult(Path("out"), 0, nan, nan, None, interrupted=True))
-    assert capsys.readouterr().out == "0 episodes, not found\nresults in out\nnot at its end: asla resume out\n"
 
 
 def test_a_wrong_file_of_settings_is_one_line_and_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -55,6 +55,14 @@ def test_a_value_is_read_as_it_was_written(value):
     assert tomllib.loads(f"x = {toml_value(value, 'x')}") == {"x": value}
 
 
+def test_of_a_search_that_comes_first_none_is_said_in_words():
+    first = {"patience": None, "imagination": None}
+    config = RunConfig(env_id="ASLA-Graphene-v0", patience=2, imagination=True, pretrained=first)
+    read = RunConfig(**tomllib.loads(to_toml(config)))
+    assert read == config
+    assert (read.before().patience, read.before().imagination) == (None, None)
+
+
 def test_what_toml_cannot_hold_is_named():
     config = RunConfig(env_id="ASLA-Graphene-v0", evaluator="mine:make", evaluator_settings={"a": [{"b": None}]})
     with pytest.raises(ValueError, match=r"`evaluator_settings\.a\.0\.b` is None but TOML has no such value"):

@@ -179,6 +179,16 @@ def test_a_batch_of_no_members_is_refused():
         Ensemble([make_config()], members_at_once=0)
 
 
+def test_what_is_no_settings_is_refused():
+    with pytest.raises(TypeError, match=r"`configs` hold \{'env_id': .* but must hold settings of type RunConfig"):
+        Ensemble([SETTINGS])
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="`device` is nowhere but must be one of this machine and its torch"):
+        Ensemble([make_config()], device="nowhere")
+
+
 # Networks that were trained on another problem
 
 BEFORE = {"env_id": "ASLA-Graphene-v0", "episodes": 3, "warmup_episodes": 0}
