@@ -68,11 +68,11 @@ class ASLA(BuildCollector):
     batch_size, gradient_steps
         Samples an update, and updates for each episode.
     warmup_episodes
-        Random builds before the first update.
+        Random builds before the first update, and again after each fresh start.
     patience
         If in this many episodes for each atom to place, but as many as the warm-up at least, the lowest energy has
-        fallen by less than 0.1 eV for each atom, the network starts afresh with the builds of the warm-up, unless a
-        success was found; None: never.
+        fallen by less than 0.1 eV for each atom, the agent starts afresh, with a new warm-up, unless a success was
+        found; None: never.
     exploration
         The modified ε-greedy policy.
     replay
@@ -435,7 +435,7 @@ class ASLA(BuildCollector):
 
     @property
     def builds(self) -> BuildReplay:
-        """The builds that are learned from: all since the last fresh start, and those of the warm-up."""
+        """The builds that are learned from: all since the last fresh start."""
         return self.explorer.builds
 
     @property
@@ -444,7 +444,7 @@ class ASLA(BuildCollector):
         return self.explorer.best
 
     def _start_afresh(self) -> None:
-        """Forget all builds but those of the warm-up, and what was learned from them."""
+        """Forget all builds, and what was learned from them."""
         if self.imagination is not None:
             self.imagination.start_afresh()
         with torch_seeded(self.explorer.start_afresh()):

@@ -64,11 +64,10 @@ class RunConfig(BaseModel):
     max_grad_norm: float = Field(default=10.0, gt=0)
     """The gradient's norm is clipped to this."""
     warmup_episodes: int = Field(default=20, ge=0)
-    """Random builds before the first update."""
+    """Random builds before the first update, and again after each fresh start."""
     patience: int | None = Field(default=4, ge=1)
     """Episodes for each atom to place, but as many as the warm-up at least, in which the lowest energy must fall by 0.1
-    eV for each atom, or else the agent starts afresh with the builds of the warm-up; None, in TOML "never": it never
-    does."""
+    eV for each atom, or else the agent starts afresh, with a new warm-up; None, in TOML "never": it never does."""
     exploration: Exploration = Exploration()
     """The modified ε-greedy policy."""
     replay: ReplaySettings = ReplaySettings()

@@ -101,7 +101,7 @@ class Explorer:
 
     @property
     def is_warming_up(self) -> bool:
-        """Whether builds are still random and not learned from."""
+        """Whether builds are random and not learned from, as the first are, and those after a fresh start."""
         return len(self.builds) < self.warmup_episodes
 
     @property
@@ -172,8 +172,8 @@ class Explorer:
         return self.builds.sample(batch_size, self.rng)
 
     def start_afresh(self) -> int:
-        """Forget all builds but the best and those of the warm-up; the seed of the network to go on with."""
-        self.builds.keep_first(self.warmup_episodes)
+        """Forget all builds, the best one aside; the seed of the network to go on with."""
+        self.builds.clear()
         self.refined.clear()
         return int(self.rng.integers(2**63))
 
@@ -200,7 +200,7 @@ class Explorer:
             Those of the best build; not used if there was none.
         """
         self.rng.bit_generator.state = state["rng"]
-        self.builds.keep_first(0)
+        self.builds.clear()
         for placed, energy in state["builds"]:
             self.builds.add(placed, np.inf if energy is None else energy)
         self.refined = Counter(dict(state["refined"]))

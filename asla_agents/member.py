@@ -110,7 +110,7 @@ class Member:
             self._end(placed, info)
 
     def start_afresh(self) -> None:
-        """Forget network and builds, those of the warm-up aside."""
+        """Forget network and builds."""
         if self._imagination is not None:
             self._imagination.start_afresh()
         self.policy.load_state_dict(self._new_policy(self.explorer.start_afresh()).state_dict())

@@ -142,14 +142,11 @@ class BuildReplay:
         sites = np.array([self._sites[i] for i in chosen], dtype=np.int64)
         return sites.reshape(-1, self._problem.n_to_place), energies[chosen]
 
-    def keep_first(self, n: int) -> None:
-        """Forget all builds but the first n."""
-        kept = list(self)[:n]
+    def clear(self) -> None:
+        """Forget all builds."""
         for part in (self._sites, self._energies, self._structures, self._visits):
             part.clear()
         self._index = BuildIndex(self._problem.n_actions)
-        for placed, energy in kept:
-            self.add(placed, energy)
 
     def add(self, placed: Sequence[int], energy: float) -> None:
         """Store a build.

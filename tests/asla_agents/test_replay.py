@@ -303,7 +303,7 @@ def test_visits_count_the_builds_through_a_structure_whatever_its_order_and_mirr
     in_flight = [mirrored(placed[:2], problem), placed[:1]]
     assert replay.visits(placed[:1], placed[1:2], in_flight).tolist() == [4]
     assert replay.visits([], placed[:1], in_flight).tolist() == [4]
-    replay.keep_first(0)
+    replay.clear()
     assert replay.visits([], placed[:1], in_flight).tolist() == [2]
     assert not replay.visits([], np.arange(problem.n_actions)).any()
 
@@ -324,7 +324,7 @@ def test_a_structure_is_known_whatever_its_order_and_mirror_image(problem):
         problem.canonical_key(other) == problem.canonical_key(placed) for other in others
     ]
     assert replay.is_known(mirrored(others[0], problem), in_flight=[[], others[0]])
-    replay.keep_first(0)
+    replay.clear()
     assert not replay.is_known(placed)
 
 
@@ -561,7 +561,7 @@ def test_counting_starts_at_the_first_build_of_the_lowest_energy_and_clearing_fo
     for energy, expected in ((5.0, 0), (3.0, 0), (4.0, 1), (3.0, 2), (np.nan, 3), (2.0, 0)):
         replay.add([1, 9, 20], energy)
         assert replay.episodes_since_lowest == expected
-    replay.keep_first(0)
+    replay.clear()
     assert len(replay) == replay.episodes_since_lowest == 0
     for energy in (10.0, 30.0, 30.0):
         replay.add([1, 9, 20], energy)
@@ -607,20 +607,3 @@ def test_the_lowest_are_finished_structures_with_an_energy_each_once():
     assert energies.tolist() == [3.0, 7.0]
     assert replay.lowest(9)[1].tolist() == [3.0, 7.0, 9.0]
     assert make_replay().lowest(2)[0].shape == (0, 3)
-
-
-def test_the_first_builds_can_be_kept_as_if_the_others_had_never_been():
-    whole, first = make_replay(), make_replay()
-    for i, energy in enumerate((5.0, np.inf, 3.0)):
-        placed = random_build(PROBLEM, np.random.default_rng(i))
-        whole.add(placed, energy)
-        if i < 2:
-            first.add(placed, energy)
-    whole.keep_first(2)
-    assert list(whole) == list(first)
-    assert_same = np.testing.assert_array_equal
-    for ours, theirs in zip(sampled(whole), sampled(first), strict=True):
-        assert_same(ours, theirs)
-    assert whole._visits == first._visits
-    whole.keep_first(5)
-    assert len(whole) == 2
