@@ -155,4 +155,4 @@ def check_device(device: torch.device | str) -> None:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError) as error:  # the former if torch was built without it
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"`device` is {device} but must be one of this machine and its torch: {reason}") from error
+        raise ValueError(f"`device` is {device!r} but must be one of this machine and its torch: {reason}") from error

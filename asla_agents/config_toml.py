@@ -26,15 +26,15 @@ def to_toml(config: RunConfig) -> str:
     ValueError
         If a setting of the calculator or of the representation is None, or holds it, which TOML cannot.
     """
-    values, lines = _in_words(config.model_dump()), list[str]()
-    values["pretrained"] = _in_words(values["pretrained"])
+    values, lines = config.model_dump(), list[str]()
+    in_words = _in_words(values) | {"pretrained": _in_words(values["pretrained"])}
     groups = {name: group_of(field.annotation) for name, field in RunConfig.model_fields.items()}
     for name, group in groups.items():
         if group is None:
-            lines += [*_comment(_meaning(name)), f"{name} = {toml_value(values[name], name)}", ""]
+            lines += [*_comment(_meaning(name)), f"{name} = {toml_value(in_words[name], name)}", ""]
     for name, group in groups.items():
         if group is not None:
-            lines += [*_comment(_meaning(name)), *_table(name, group, values[name] or None), ""]
+            lines += [*_comment(_meaning(name)), *_table(name, group, values[name]), ""]
     return "\n".join(lines)
 
 

@@ -511,6 +511,13 @@ def test_without_a_lower_energy_all_builds_are_forgotten_after_the_patience(pati
     assert [len(model.learn(1).builds) for _ in range(10)] == n_left
 
 
+def test_after_a_fresh_start_there_is_a_warm_up_again_without_updates():
+    model, updates = make_model(flat_env(), patience=3, warmup_episodes=2, gradient_steps=1), [0]
+    for _ in range(10):
+        updates.append(model.learn(1)._n_updates)
+    assert np.diff(updates).tolist() == [0, 1, 1, 1, 0, 0, 1, 1, 1, 0]
+
+
 def test_the_network_starts_afresh_too_from_other_weights():
     model = make_model(flat_env(), patience=3, warmup_episodes=0)
     weights = [model.policy.network.hidden[0].weight.detach().clone()]

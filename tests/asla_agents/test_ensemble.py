@@ -185,7 +185,7 @@ def test_what_is_no_settings_is_refused():
 
 
 def test_a_device_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match="`device` is nowhere but must be one of this machine and its torch"):
+    with pytest.raises(ValueError, match="`device` is 'nowhere' but must be one of this machine and its torch"):
         Ensemble([make_config()], device="nowhere")
 
 

@@ -745,6 +745,6 @@ def test_a_seed_of_a_study_is_refused(seeds):
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="`device` is nowhere but must be one of this machine and its torch"):
+    with pytest.raises(ValueError, match="`device` is 'nowhere' but must be one of this machine and its torch"):
         list(run_study(STUDY, tmp_path / "rows.jsonl", restarts=1, device="nowhere"))
     assert not list(tmp_path.iterdir())
