@@ -124,24 +124,13 @@ def rows_of(study: Study, arm: str, rows: Sequence[Row]) -> list[Row]:
 
     Restarts that were allowed fewer or more episodes than now count too, as success curves take censored data, and
     those that went on after a success, which are the same until then. Of two of one seed it is the one that was
-    allowed more, or else went on. If no arm has rows, those count that were made with the defaults of before.
+    allowed more, or else went on.
     """
-    keys = _keys(earlier(study) if is_earlier(study, rows) else study, arm, rows)
+    keys = {config.key for config in comparable(study, arm, rows)}
     chosen = sorted(
         (row for row in rows if row["key"] in keys), key=lambda row: (row.get("budget", 0), row["episodes"])
     )
     return sorted({row["seed"]: row for row in chosen}.values(), key=lambda row: row["seed"])
-
-
-def is_earlier(study: Study, rows: Sequence[Row]) -> bool:
-    """Whether the rows of a study were made with defaults that have been changed since."""
-    there = {row["key"] for row in rows}
-
-    def has_rows(study: Study) -> bool:
-        """Whether an arm has some."""
-        return any(not there.isdisjoint(_keys(study, arm, rows)) for arm in study.arms)
-
-    return not has_rows(study) and has_rows(earlier(study))
 
 
 def earlier(study: Study) -> Study:
@@ -150,9 +139,17 @@ def earlier(study: Study) -> Study:
     return study.model_copy(update={"arms": arms})
 
 
-def _keys(study: Study, arm: str, rows: Sequence[Row]) -> set[str]:
-    """Keys of all rows of an arm that count."""
-    return {config.key for config in comparable(study, arm, rows)}
+def with_more_arms(study: Study, rows: Sequence[Row]) -> Study:
+    """Return a study, or the same with the defaults of before if more of its arms have rows with these.
+
+    Arms of two versions are never compared.
+    """
+
+    def n_arms(study: Study) -> int:
+        """How many arms have rows."""
+        return sum(bool(rows_of(study, arm, rows)) for arm in study.arms)
+
+    return max((study, earlier(study)), key=n_arms)  # of two that have as many the first
 
 
 def comparable(study: Study, arm: str, rows: Sequence[Row]) -> list[RunConfig]:

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from asla_agents.experiments import EXPERIMENTS, MEASUREMENTS, Experiment, changed, generalisation
 from asla_agents.experiments import phases as phases_run
 from asla_agents.figures import arms, curves, kernels, learned, phases, unseen, widths
 from asla_agents.figures.style import COLOURS, at_print_size
 from asla_agents.row_file import Row
-from asla_agents.study import Study
+from asla_agents.study import Study, with_more_arms
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,9 @@ DRAWINGS: dict[str, Drawing] = {
 }
 """Figures that need no rows."""
 
-_OTHER_THAN_CURVES: dict[str, Callable[[Experiment, Study, Sequence[Row]], Figure]] = {
+DrawRows: TypeAlias = "Callable[[Experiment, Study, Sequence[Row]], Figure]"
+
+_OTHER_THAN_CURVES: dict[str, DrawRows] = {
     "fig2b": widths.episodes_against_width,
     "fig4": curves.with_kernels,
     "fig6c": partial(learned.coefficients, number=0),
@@ -75,7 +77,8 @@ def figure(name: str, rows: Sequence[Row] = (), evaluator: str | None = None, sm
     name
         One of `NAMES`.
     rows
-        Rows of its experiment, if it has one; those of other settings among them are left alone.
+        Rows of its experiment, if it has one; those of other settings among them are left alone. Those with the
+        defaults of before are drawn if they are of more arms, as is said above them.
     evaluator, smoke
         Which rows of the experiment are drawn; see `changes`.
 
@@ -97,7 +100,7 @@ def figure(name: str, rows: Sequence[Row] = (), evaluator: str | None = None, sm
         )
     experiment = EXPERIMENTS[name]
     study = changed(experiment.study, evaluator=evaluator, smoke=smoke)
-    return _OTHER_THAN_CURVES.get(name, curves.alone)(experiment, study, rows)
+    return _of_one_version(_OTHER_THAN_CURVES.get(name, curves.alone), experiment, study, rows)
 
 
 @at_print_size
@@ -111,7 +114,7 @@ def study_figure(name: str, study: Study, rows: Sequence[Row]) -> Figure:
     study
         Its arms.
     rows
-        Its rows; others among them are left alone.
+        Its rows; others among them are left alone, and those with the defaults of before are drawn as by `figure`.
 
     Raises
     ------
@@ -120,4 +123,13 @@ def study_figure(name: str, study: Study, rows: Sequence[Row]) -> Figure:
     """
     experiment = Experiment(name, "", study, restarts=0)
     draw = curves.alone if len(study.arms) <= len(COLOURS) else arms.episodes_of_arms
-    return draw(experiment, study, rows)
+    return _of_one_version(draw, experiment, study, rows)
+
+
+def _of_one_version(draw: DrawRows, experiment: Experiment, study: Study, rows: Sequence[Row]) -> Figure:
+    """Draw the rows of a study with the present defaults, or those with the ones of before."""
+    drawn = with_more_arms(study, rows)
+    figure = draw(experiment, drawn, rows)
+    if drawn is not study:
+        figure.suptitle("with the defaults of before", fontsize="small")
+    return figure

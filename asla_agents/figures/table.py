@@ -15,7 +15,7 @@ from asla_agents.figures.draw import DRAWINGS, NAMES
 from asla_agents.figures.learned import after
 from asla_agents.figures.phases import median_seconds
 from asla_agents.row_file import Row
-from asla_agents.study import curve_data, is_earlier, read_study_rows, rows_of
+from asla_agents.study import Study, curve_data, earlier, read_study_rows, rows_of
 from asla_agents.success import n50
 from asla_env import calculators
 
@@ -89,24 +89,28 @@ def _file(name: str, directory: Path) -> Path:
 
 
 def _ours(name: str, directory: Path) -> str:
-    """What our rows say, a line for each arm with each calculator that has rows."""
+    """What our rows say, by each calculator that has rows, with the present defaults and with those of before."""
     if name in DRAWINGS:
         return "computed as it is drawn"
     rows = rows_in(name, directory)
     if name in _MEASURED:
         return "<br>".join(_MEASURED[name](rows)) or NO_ROWS
-    experiment, lines = EXPERIMENTS[name], list[str]()
+    lines = list[str]()
     for evaluator in calculators.names():
-        study = experiment.study.changed(evaluator=evaluator)
-        arms = list(study.arms)[_ARM_OF[name] :][:1] if name in _ARM_OF else list(study.arms)
-        made_by = f"{evaluator}, defaults of before" if is_earlier(study, rows) else evaluator
-        for arm in arms:
-            its_rows = rows_of(study, arm, rows)
-            if its_rows:
-                lines.append(f"{made_by}, {arm}: {_SAYS.get(name, _success)(experiment, arm, its_rows)}")
-        if name not in _SAYS:
-            lines += [f"{made_by}, {verdict}" for verdict in verdicts(experiment, study, rows)]
+        study = EXPERIMENTS[name].study.changed(evaluator=evaluator)
+        lines += [f"{evaluator}, {line}" for line in _lines(name, study, rows)]
+        lines += [f"{evaluator}, defaults of before, {line}" for line in _lines(name, earlier(study), rows)]
     return "<br>".join(lines) or NO_ROWS
+
+
+def _lines(name: str, study: Study, rows: Sequence[Row]) -> list[str]:
+    """A line for each arm that has rows, and one for each comparison."""
+    experiment = EXPERIMENTS[name]
+    arms = list(study.arms)[_ARM_OF[name] :][:1] if name in _ARM_OF else list(study.arms)
+    by_arm = {arm: rows_of(study, arm, rows) for arm in arms}
+    say = _SAYS.get(name, _success)
+    lines = [f"{arm}: {say(experiment, arm, its_rows)}" for arm, its_rows in by_arm.items() if its_rows]
+    return lines if name in _SAYS else lines + verdicts(experiment, study, rows)
 
 
 def _errors(rows: Sequence[Row]) -> list[str]:

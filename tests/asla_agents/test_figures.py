@@ -19,7 +19,7 @@ from asla_agents.figures.agreement import mean_episodes, verdicts
 from asla_agents.figures.curves import n50_text
 from asla_agents.figures.draw import DRAWINGS
 from asla_agents.jobs import job_of
-from asla_agents.study import Study
+from asla_agents.study import Study, earlier
 from asla_agents.success import Interval
 from asla_agents.training import search
 from asla_agents.watch_study import study_table
@@ -35,10 +35,10 @@ def run(*arguments):
     return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
 
 
-def made_up_rows(name, evaluator=None, found=(100, 300, None), **more):
+def made_up_rows(name, evaluator=None, found=(100, 300, None), version=lambda study: study, **more):
     """Rows of three restarts of each arm, as a study would write them."""
     experiment = EXPERIMENTS[name]
-    study = experiment.study if evaluator is None else experiment.study.changed(evaluator=evaluator)
+    study = version(experiment.study if evaluator is None else experiment.study.changed(evaluator=evaluator))
     rows = []
     for shift, arm in enumerate(study.arms):
         config = study.config(arm, 0)
@@ -157,6 +157,17 @@ def test_rows_of_another_calculator_are_drawn_on_demand():
     with pytest.raises(ValueError, match="`rows` holds none of fig2a"):
         figure("fig2a", rows)
     assert "n50 8" in legend_of(figure("fig2a", rows + made_up_rows("fig2a"), "xwch"))[0]
+
+
+def test_one_version_is_drawn_and_that_of_before_says_so():
+    before, now = (made_up_rows("fig6a", found=(n, n, n), version=v) for n, v in ((7, earlier), (9, lambda s: s)))
+    for rows, n50, title in (
+        ([*before, *now], "n50 9", None),
+        ([*before, *(row for row in now if row["arm"] == "AGR")], "n50 7", "with the defaults of before"),
+    ):
+        drawn = figure("fig6a", rows)
+        assert all(n50 in text for text in legend_of(drawn)[:3])
+        assert (drawn.get_suptitle() or None) == title
 
 
 def test_an_arm_without_rows_is_left_out():
@@ -331,6 +342,16 @@ def test_the_table_says_what_agrees_with_the_paper(tmp_path):
     rows = rows_of_two_arms("fig7", (range(4400, 4420), range(2200, 2220)))
     (tmp_path / "figures.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert "<br>xwch, AGR before one-hot: as in the paper (p = " in markdown(tmp_path)
+
+
+def test_the_table_has_rows_of_both_versions_and_mixes_them_in_no_comparison(tmp_path):
+    one_hot = [row for row in made_up_rows("fig7", found=(9, 9, 9)) if row["arm"] == "one-hot"]
+    before = [row for row in made_up_rows("fig7", found=(7, 7, 7), version=earlier) if row["arm"] == "AGR"]
+    (tmp_path / "figures.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (*one_hot, *before)))
+    (line,) = (line for line in markdown(tmp_path).splitlines() if line.startswith("| fig7 "))
+    assert "xwch, one-hot: n50 9 " in line
+    assert "xwch, defaults of before, AGR: n50 7 " in line
+    assert "AGR before one-hot" not in line
 
 
 def test_the_table_of_the_docs_is_what_the_rows_say():

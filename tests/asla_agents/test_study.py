@@ -28,7 +28,7 @@ from asla_agents.member import MemberResult
 from asla_agents.restarts import censor, run_study
 from asla_agents.row_file import appended
 from asla_agents.settings_file import SettingsFileError
-from asla_agents.study import Study, curve_data, is_earlier, missing_restarts, read_study_rows, rows_of
+from asla_agents.study import Study, curve_data, earlier, missing_restarts, read_study_rows, rows_of, with_more_arms
 from asla_agents.unfinished import UnfinishedSearches
 from asla_agents.watch_study import study_table
 from asla_env.calculator_spec import CalculatorSpec
@@ -543,22 +543,24 @@ def test_rows_of_other_settings_are_left_alone(whole):
 
 
 @pytest.mark.parametrize("own", [{}, {"exploration": {"epsilon": 0.2}}, {"warmup_episodes": 7}], ids=str)
-def test_rows_of_earlier_defaults_count_until_the_study_has_newer_ones(own, tmp_path):
+def test_rows_of_earlier_defaults_count_until_as_many_arms_have_newer_ones(own, tmp_path):
     study = Study(
         settings={"env_id": "ASLA-GrapheneMini-v0", "episodes": 4}, arms={"one": own, "other": {"patience": 8}}
     )
     before = {"warmup_episodes": 40, **own, "exploration": {"refined_share": 0.3, **own.get("exploration", {})}}
     old = Study(settings=study.settings, arms={"one": before}).config("one", 0)
     row = {"arm": "one", "seed": 0, "budget": 4, "found_at": 2, "episodes": 4, "key": old.key}
-    assert rows_of(study, "one", [row]) == [row]
-    assert is_earlier(study, [row])
+    assert rows_of(study, "one", [row]) == []
+    assert rows_of(with_more_arms(study, [row]), "one", [row]) == [row]
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
     assert [arm for arm, _ in missing_restarts(study, tmp_path / "rows.jsonl", 1)] == ["one", "other"]
     newer = row | {"arm": "other", "key": study.config("other", 0).key}
-    assert rows_of(study, "one", [row, newer]) == []  # of two versions, arms are not compared
+    assert with_more_arms(study, [row, newer]) is study  # of two versions, arms are not compared
+    assert rows_of(study, "one", [row, newer]) == []
     assert rows_of(study, "other", [row, newer]) == [newer]
-    assert not is_earlier(study, [row, newer])
-    assert not is_earlier(study, [])
+    more = [row, row | {"arm": "other", "key": earlier(study).config("other", 0).key}, newer]
+    assert with_more_arms(study, more) == earlier(study)
+    assert with_more_arms(study, []) is study
 
 
 def test_restarts_that_were_allowed_other_numbers_of_episodes_count_too_the_longest_of_a_seed(whole):

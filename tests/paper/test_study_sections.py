@@ -15,7 +15,7 @@ from asla_agents.config import RunConfig
 from asla_agents.experiments import EXPERIMENTS, generalisation, phases
 from asla_agents.figures import figure, markdown
 from asla_agents.representations import REPRESENTATIONS
-from asla_agents.study import read_study_rows, rows_of
+from asla_agents.study import read_study_rows, rows_of, with_more_arms
 from asla_agents.success import n50, success_curve
 from asla_agents.training import make_env, make_model
 from asla_env import calculators, problems
@@ -167,9 +167,10 @@ AS_IN_THE_PAPER = [
 @pytest.mark.parametrize(("name", "earlier", "later"), AS_IN_THE_PAPER)
 def test_in_the_committed_rows_one_representation_is_ahead_of_another_as_in_the_paper(name, earlier, later):
     """'reduces significantly', 'exceeds that of ASLA with the one-hot representation', 'significantly delay'."""
-    found_at = {}
+    all_rows, found_at = read_study_rows(RESULTS / "figures.jsonl"), {}
+    study = with_more_arms(EXPERIMENTS[name].study, all_rows)
     for arm in (earlier, later):
-        rows = rows_of(EXPERIMENTS[name].study, arm, read_study_rows(RESULTS / "figures.jsonl"))
+        rows = rows_of(study, arm, all_rows)
         times = [row["found_at"] or row["episodes"] for row in rows]
         found_at[arm] = CensoredData.right_censored(times, [row["found_at"] is None for row in rows])
         assert len(rows) >= 8
@@ -179,7 +180,8 @@ def test_in_the_committed_rows_one_representation_is_ahead_of_another_as_in_the_
 
 def test_in_the_committed_rows_a_trained_width_ends_near_where_it_starts():
     """'a strong dependence of the resulting optimized value of λ on the initialization'."""
-    study, rows = EXPERIMENTS["trainable-width"].study, read_study_rows(RESULTS / "figures.jsonl")
+    rows = read_study_rows(RESULTS / "figures.jsonl")
+    study = with_more_arms(EXPERIMENTS["trainable-width"].study, rows)
     starts, ends = [], []
     for arm in study.arms:
         of_arm = rows_of(study, arm, rows)
