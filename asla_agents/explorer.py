@@ -16,6 +16,8 @@ from asla_env.problem import Problem
 
 _OF_BEST = ("placed", "energy", "energy_above_reference")
 _LEAST_GAIN = 0.1  # eV for each atom to place, by which the lowest energy must fall
+_MOST_TRIES = 8  # refined builds of one structure, before it counts as a minimum
+_SOONER = 3  # times the lowest structure is given up if it is one
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Explorer:
         Random builds before the network is asked.
     patience
         Episodes for each atom to place, but as many as the warm-up at least, in which the lowest energy must fall by
-        0.1 eV for each atom, or else the search counts as stuck; None: it never does.
+        0.1 eV for each atom, or else the search counts as stuck; a third of them, in which it must fall at all, if the
+        lowest structure counts as a minimum; None: it never does.
     augment
         Whether symmetries of the problem are learned from: samples are shown under random ones, and mirror images count
         as the same in targets, visits and among the best builds.
@@ -106,15 +109,29 @@ class Explorer:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the lowest energy has hardly fallen for as long as the patience lasts, the warm-up aside."""
+        """Whether the lowest energy has hardly fallen for as long as the patience lasts, the warm-up aside.
+
+        If the lowest structure counts as a minimum, it is given up sooner.
+        """
         if self.patience is None or self.found:
             return False
         n_atoms, energies = self.problem.n_to_place, self.builds.energies
         waited = max(self.patience * n_atoms, self.warmup_episodes, 1)
+        if _SOONER * self.builds.episodes_since_lowest >= waited and self._is_at_minimum():
+            return True
         if len(energies) < self.warmup_episodes + waited:
             return False
         lowest, lowest_before = energies.min(), min(energies[:-waited], default=np.inf)
         return bool(lowest > lowest_before - _LEAST_GAIN * n_atoms or np.isinf(lowest))
+
+    def is_minimum(self, sites: NDArray[np.integer]) -> bool:
+        """Whether a structure, whose atoms are on these sites, was refined so often that it counts as a minimum."""
+        return self.refined[self.builds.key(sites)] >= _MOST_TRIES
+
+    def _is_at_minimum(self) -> bool:
+        """Whether the lowest structure since the last fresh start counts as a minimum."""
+        lowest, _ = self.builds.lowest(1)
+        return len(lowest) > 0 and self.is_minimum(lowest[0])
 
     def choose_any(self, legal: NDArray[np.bool_]) -> int:
         """Choose any legal action, of shape (actions,)."""

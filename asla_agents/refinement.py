@@ -13,7 +13,6 @@ from asla_env.action import are_apart, legal_order
 from asla_env.problem import Problem
 
 _FITTED = 100  # structures of lowest energy that tell what pairs of atoms bring and from which atoms are moved
-_MOST_TRIES = 8  # of one structure, before the next one's turn comes
 _MOST_RISE = 0.5  # eV that is predicted for a first move, which may be wrong by as much
 _BONDED = 1.3  # sums of covalent radii up to which two atoms move at the same time
 
@@ -38,9 +37,9 @@ def refined(explorer: Explorer, in_flight: Sequence[Sequence[int]] = ()) -> list
     """Move atoms of one of the lowest structures by a pixel where the energy is predicted to fall most.
 
     It is the lowest one that may not be a minimum yet: no lower structure is known around it, where each atom is on its
-    pixel or on one beside it, and it was refined less than eight times. The first time all atoms may move, then each
-    time half as many, as the prediction is the better the nearer it stays. One atom or two that are bonded move at a
-    time, each atom once, and the first of them even where a fall is just not predicted.
+    pixel or on one beside it, and it does not count as one (`Explorer.is_minimum`). The first time all atoms may move,
+    then each time half as many, as the prediction is the better the nearer it stays. One atom or two that are bonded
+    move at a time, each atom once, and the first of them even where a fall is just not predicted.
 
     Parameters
     ----------
@@ -57,10 +56,10 @@ def refined(explorer: Explorer, in_flight: Sequence[Sequence[int]] = ()) -> list
     """
     problem, (known, energies) = explorer.problem, explorer.builds.lowest(_FITTED)
     for i, sites in enumerate(known if len(known) > 1 else ()):
+        if explorer.is_minimum(sites) or _is_around(sites, known[:i], problem).any():
+            continue
         key = explorer.builds.key(sites)
         n_tries = explorer.refined[key]
-        if n_tries >= _MOST_TRIES or _is_around(sites, known[:i], problem).any():
-            continue
         order = [i, *(j for j in range(len(known)) if j != i)]
         pairs = PairEnergies(problem, known[order], energies[order])
         if build := _moved(sites, max(1, problem.n_to_place >> n_tries), pairs, explorer, in_flight):

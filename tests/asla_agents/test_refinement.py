@@ -45,9 +45,9 @@ def random_build(problem: Problem, rng: np.random.Generator) -> list[int]:
     return build
 
 
-def make_explorer(energies, problem=MINI, warmup_episodes=0, seed=1, **settings) -> Explorer:
+def make_explorer(energies, problem=MINI, warmup_episodes=0, seed=1, patience=None, **settings) -> Explorer:
     exploration = Exploration(**settings)
-    explorer = Explorer(problem, exploration, ReplaySettings(), warmup_episodes, None, augment=True, seed=0)
+    explorer = Explorer(problem, exploration, ReplaySettings(), warmup_episodes, patience, augment=True, seed=0)
     rng = np.random.default_rng(seed)
     for energy in energies:
         explorer.builds.add(random_build(problem, rng), float(energy))
@@ -215,6 +215,27 @@ def test_what_was_built_with_another_of_its_atoms_as_the_template_is_not_planned
     atoms = np.concatenate([MINI.template_sites, build])
     other.builds.add(move_origin(np.roll(atoms, 1), MINI)[1:].tolist(), np.inf)  # no energy to learn from
     assert MINI.canonical_key(refined(other)) != MINI.canonical_key(build)
+
+
+@pytest.mark.parametrize(("n_tries", "since", "is_stuck"), [(8, 22, True), (8, 21, False), (7, 22, False)])
+def test_a_lowest_structure_that_was_refined_eight_times_is_given_up_after_a_third_of_the_patience(
+    n_tries, since, is_stuck
+):
+    explorer = make_explorer([1, *range(2, 2 + since)], patience=6)  # of 11 atoms that is 66 episodes
+    for sites in explorer.builds.lowest(9)[0]:
+        explorer.refined[explorer.builds.key(sites)] = n_tries
+    assert explorer.is_stuck is is_stuck
+    explorer.found = True
+    assert not explorer.is_stuck
+    explorer.found, explorer.patience = False, None
+    assert not explorer.is_stuck
+
+
+def test_where_a_lower_one_was_found_since_the_search_goes_on():
+    explorer = make_explorer([1, *range(2, 24), 0.9], patience=6)
+    for sites in explorer.builds.lowest(9)[0][1:]:
+        explorer.refined[explorer.builds.key(sites)] = 8
+    assert not explorer.is_stuck
 
 
 def test_how_often_a_structure_was_refined_is_kept_in_the_state_and_forgotten_after_a_fresh_start():
