@@ -72,8 +72,8 @@ class ASLA(BuildCollector):
     patience
         If in this many episodes for each atom to place, but as many as the warm-up at least, the lowest energy has
         fallen by less than 0.1 eV for each atom, the agent starts afresh, with a new warm-up, unless a success was
-        found; so it does after a third of them without a fall if the lowest structure was refined eight times; None:
-        never.
+        found; so it does after a third of them without a fall if the lowest structure had eight turns to be refined;
+        None: never.
     exploration
         The modified ε-greedy policy.
     replay

@@ -68,7 +68,7 @@ class RunConfig(BaseModel):
     patience: int | None = Field(default=4, ge=1)
     """Episodes for each atom to place, but as many as the warm-up at least, in which the lowest energy must fall by 0.1
     eV for each atom, or else the agent starts afresh, with a new warm-up; a third of them, in which it must fall at
-    all, if the lowest structure was refined eight times; None, in TOML "never": it never does."""
+    all, if the lowest structure had eight turns to be refined; None, in TOML "never": it never does."""
     exploration: Exploration = Exploration()
     """The modified ε-greedy policy."""
     replay: ReplaySettings = ReplaySettings()

@@ -16,7 +16,7 @@ from asla_env.problem import Problem
 
 _OF_BEST = ("placed", "energy", "energy_above_reference")
 _LEAST_GAIN = 0.1  # eV for each atom to place, by which the lowest energy must fall
-_MOST_TRIES = 8  # refined builds of one structure, before it counts as a minimum
+_MOST_TURNS = 8  # of one structure to be refined, before it counts as a minimum
 _SOONER = 3  # times the lowest structure is given up if it is one
 
 
@@ -64,7 +64,8 @@ class Explorer:
     builds
         The replay.
     refined
-        How often atoms of each structure were moved by a pixel since the last fresh start, by its key in the replay.
+        How often each structure had its turn to have atoms moved by a pixel, whether a fall was predicted or not, since
+        the last fresh start, by its key in the replay.
     best
         The build of lowest energy so far, with the network that made it; None before the first.
     found
@@ -125,8 +126,8 @@ class Explorer:
         return bool(lowest > lowest_before - _LEAST_GAIN * n_atoms or np.isinf(lowest))
 
     def is_minimum(self, sites: NDArray[np.integer]) -> bool:
-        """Whether a structure, whose atoms are on these sites, was refined so often that it counts as a minimum."""
-        return self.refined[self.builds.key(sites)] >= _MOST_TRIES
+        """Whether a structure, whose atoms are on these sites, had so many turns that it counts as a minimum."""
+        return self.refined[self.builds.key(sites)] >= _MOST_TURNS
 
     def _is_at_minimum(self) -> bool:
         """Whether the lowest structure since the last fresh start counts as a minimum."""

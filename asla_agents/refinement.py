@@ -37,14 +37,15 @@ def refined(explorer: Explorer, in_flight: Sequence[Sequence[int]] = ()) -> list
     """Move atoms of one of the lowest structures by a pixel where the energy is predicted to fall most.
 
     It is the lowest one that may not be a minimum yet: no lower structure is known around it, where each atom is on its
-    pixel or on one beside it, and it does not count as one (`Explorer.is_minimum`). The first time all atoms may move,
-    then each time half as many, as the prediction is the better the nearer it stays. One atom or two that are bonded
-    move at a time, each atom once, and the first of them even where a fall is just not predicted.
+    pixel or on one beside it, and it does not count as one (`Explorer.is_minimum`). If no fall is predicted, the next
+    one has its turn. The first time all atoms may move, then each time half as many, as the prediction is the better
+    the nearer it stays. One atom or two that are bonded move at a time, each atom once, and the first of them even
+    where a fall is just not predicted.
 
     Parameters
     ----------
     explorer
-        The search: its builds, its problem, and how often each structure was refined, which is counted here.
+        The search: its builds, its problem, and how often each structure had its turn, which is counted here.
     in_flight
         Actions of builds whose energies are not known yet.
 
@@ -60,10 +61,10 @@ def refined(explorer: Explorer, in_flight: Sequence[Sequence[int]] = ()) -> list
             continue
         key = explorer.builds.key(sites)
         n_tries = explorer.refined[key]
+        explorer.refined[key] += 1
         order = [i, *(j for j in range(len(known)) if j != i)]
         pairs = PairEnergies(problem, known[order], energies[order])
         if build := _moved(sites, max(1, problem.n_to_place >> n_tries), pairs, explorer, in_flight):
-            explorer.refined[key] += 1
             return build
     return []
 

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from asla_agents import refinement
 from asla_agents.exploration import Exploration
 from asla_agents.explorer import Explorer
 from asla_agents.pair_energies import PairEnergies
@@ -201,6 +202,18 @@ def test_and_after_a_lower_one_was_found_beside_it_that_one():
     assert all(is_around(np.array(lower), build) for build in builds[:8])
     assert not is_around(lowest_of(explorer)[0], builds[8])
     assert len(steps_between(np.array(lower), builds[0], MINI)) > len(steps_between(np.array(lower), builds[7], MINI))
+
+
+def test_a_turn_counts_too_where_no_fall_is_predicted(monkeypatch):
+    explorer = explorer_with_bonds()
+    lowest, second = explorer.builds.lowest(2)[0]
+    refine(explorer, 3)
+    with monkeypatch.context() as patched:
+        patched.setattr(refinement, "_moves", lambda *_: iter(()))
+        assert [refined(explorer) for _ in range(5)] == 5 * [[]]
+    assert explorer.is_minimum(lowest)
+    assert not explorer.is_minimum(explorer.builds.lowest(100)[0][-1])  # that lie around a lower one have no turns
+    assert explorer.refined[explorer.builds.key(second)] == 5
 
 
 def test_where_all_were_refined_eight_times_there_is_none():
