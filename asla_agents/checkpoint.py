@@ -12,7 +12,7 @@ import torch
 
 from asla_env.whole_file import whole_file
 
-_FORMAT, _VERSION = "asla-checkpoint", 6
+_FORMAT, _VERSION = "asla-checkpoint", 7
 _PLAIN, _TENSORS = "state.json", "tensors.pt"
 
 

@@ -63,7 +63,7 @@ class Explorer:
         How Q-values are averaged before a placement is chosen.
     builds
         The replay.
-    refined
+    turns
         How often each structure had its turn to have atoms moved by a pixel, whether a fall was predicted or not, since
         the last fresh start, by its key in the replay.
     best
@@ -99,7 +99,7 @@ class Explorer:
         self.augment = augment
         self.symmetric_mean = SymmetricMean(problem, only_identity=not exploration.average_symmetric)
         self.builds = BuildReplay(problem, replay, augmentations(problem)[: None if augment else 1])
-        self.refined = Counter[int]()
+        self.turns = Counter[int]()
         self.best: BestBuild | None = None
         self.found = False
 
@@ -127,7 +127,7 @@ class Explorer:
 
     def is_minimum(self, sites: NDArray[np.integer]) -> bool:
         """Whether a structure, whose atoms are on these sites, had so many turns that it counts as a minimum."""
-        return self.refined[self.builds.key(sites)] >= _MOST_TURNS
+        return self.turns[self.builds.key(sites)] >= _MOST_TURNS
 
     def _is_at_minimum(self) -> bool:
         """Whether the lowest structure since the last fresh start counts as a minimum."""
@@ -192,7 +192,7 @@ class Explorer:
     def start_afresh(self) -> int:
         """Forget all builds, the best one aside; the seed of the network to go on with."""
         self.builds.clear()
-        self.refined.clear()
+        self.turns.clear()
         return int(self.rng.integers(2**63))
 
     def state(self) -> dict[str, Any]:
@@ -203,7 +203,7 @@ class Explorer:
             "rng": self.rng.bit_generator.state,
             "found": self.found,
             "builds": builds,
-            "refined": list(self.refined.items()),
+            "turns": list(self.turns.items()),
             "best": best,
         }
 
@@ -221,7 +221,7 @@ class Explorer:
         self.builds.clear()
         for placed, energy in state["builds"]:
             self.builds.add(placed, np.inf if energy is None else energy)
-        self.refined = Counter(dict(state["refined"]))
+        self.turns = Counter(dict(state["turns"]))
         best = state["best"]
         self.best = best and BestBuild(tuple(best["placed"]), best["energy"], best["energy_above_reference"], weights)
         self.found = bool(state["found"])

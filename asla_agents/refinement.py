@@ -60,11 +60,11 @@ def refined(explorer: Explorer, in_flight: Sequence[Sequence[int]] = ()) -> list
         if explorer.is_minimum(sites) or _is_around(sites, known[:i], problem).any():
             continue
         key = explorer.builds.key(sites)
-        n_tries = explorer.refined[key]
-        explorer.refined[key] += 1
+        n_before = explorer.turns[key]
+        explorer.turns[key] += 1
         order = [i, *(j for j in range(len(known)) if j != i)]
         pairs = PairEnergies(problem, known[order], energies[order])
-        if build := _moved(sites, max(1, problem.n_to_place >> n_tries), pairs, explorer, in_flight):
+        if build := _moved(sites, max(1, problem.n_to_place >> n_before), pairs, explorer, in_flight):
             return build
     return []
 

@@ -14,6 +14,8 @@ from asla_agents.config import RunConfig
 from asla_agents.earlier_defaults import with_earlier_defaults
 from asla_agents.row_file import Row
 
+OF_BEFORE = "with the defaults of before"
+"""What is said of rows whose settings are defaults that have been changed since."""
 _KINDS = {"arm": str, "key": str, "seed": int, "episodes": int, "found_at": (int, NoneType)}
 
 

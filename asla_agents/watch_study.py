@@ -17,7 +17,15 @@ from tqdm import tqdm
 from asla_agents.figures.curves import n50_text
 from asla_agents.restarts import run_study
 from asla_agents.row_file import Row
-from asla_agents.study import Study, curve_data, missing_restarts, read_study_rows, rows_of
+from asla_agents.study import (
+    OF_BEFORE,
+    Study,
+    curve_data,
+    missing_restarts,
+    read_study_rows,
+    rows_of,
+    with_more_arms,
+)
 from asla_agents.success import log_rank, median_episode, n50
 from asla_agents.unfinished import Progress, UnfinishedSearches
 from asla_agents.watch import check_wait
@@ -93,13 +101,15 @@ def study_table(study: Study, rows: Sequence[Row], restarts: int | None = None) 
     study
         What was compared.
     rows
-        Its rows.
+        Its rows; those with the defaults of before count if they are of more arms, as the title says.
     restarts
         Seeds from 0 on that count; None: all.
     """
-    table = Table("arm", "found", "n50 (95 % interval)", "p, same as the first")
+    version = with_more_arms(study, rows)
+    title = None if version is study else OF_BEFORE
+    table = Table("arm", "found", "n50 (95 % interval)", "p, same as the first", title=title)
     end = math.inf if restarts is None else restarts
-    data = {arm: curve_data([row for row in rows_of(study, arm, rows) if row["seed"] < end]) for arm in study.arms}
+    data = {arm: curve_data([row for row in rows_of(version, arm, rows) if row["seed"] < end]) for arm in study.arms}
     first = next(iter(data.values()))
     for arm, (found_at, episodes) in data.items():
         if not episodes:

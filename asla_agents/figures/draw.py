@@ -14,7 +14,7 @@ from asla_agents.experiments import phases as phases_run
 from asla_agents.figures import arms, curves, kernels, learned, phases, unseen, widths
 from asla_agents.figures.style import COLOURS, at_print_size
 from asla_agents.row_file import Row
-from asla_agents.study import Study, with_more_arms
+from asla_agents.study import OF_BEFORE, Study, with_more_arms
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -131,5 +131,5 @@ def _of_one_version(draw: DrawRows, experiment: Experiment, study: Study, rows: 
     drawn = with_more_arms(study, rows)
     figure = draw(experiment, drawn, rows)
     if drawn is not study:
-        figure.suptitle("with the defaults of before", fontsize="small")
+        figure.suptitle(OF_BEFORE, fontsize="small")
     return figure

@@ -168,6 +168,9 @@ def test_one_version_is_drawn_and_that_of_before_says_so():
         drawn = figure("fig6a", rows)
         assert all(n50 in text for text in legend_of(drawn)[:3])
         assert (drawn.get_suptitle() or None) == title
+        table = study_table(EXPERIMENTS["fig6a"].study, rows)
+        assert all(cell.startswith(n50.split()[1]) for cell in table.columns[2].cells)
+        assert table.title == title
 
 
 def test_an_arm_without_rows_is_left_out():

@@ -213,12 +213,12 @@ def test_a_turn_counts_too_where_no_fall_is_predicted(monkeypatch):
         assert [refined(explorer) for _ in range(5)] == 5 * [[]]
     assert explorer.is_minimum(lowest)
     assert not explorer.is_minimum(explorer.builds.lowest(100)[0][-1])  # that lie around a lower one have no turns
-    assert explorer.refined[explorer.builds.key(second)] == 5
+    assert explorer.turns[explorer.builds.key(second)] == 5
 
 
 def test_where_all_were_refined_eight_times_there_is_none():
     explorer = explorer_with_bonds()
-    explorer.refined.update({explorer.builds.key(structure): 8 for structure in explorer.builds.lowest(100)[0]})
+    explorer.turns.update({explorer.builds.key(structure): 8 for structure in explorer.builds.lowest(100)[0]})
     assert refined(explorer) == []
 
 
@@ -236,7 +236,7 @@ def test_a_lowest_structure_that_was_refined_eight_times_is_given_up_after_a_thi
 ):
     explorer = make_explorer([1, *range(2, 2 + since)], patience=6)  # of 11 atoms that is 66 episodes
     for sites in explorer.builds.lowest(9)[0]:
-        explorer.refined[explorer.builds.key(sites)] = n_tries
+        explorer.turns[explorer.builds.key(sites)] = n_tries
     assert explorer.is_stuck is is_stuck
     explorer.found = True
     assert not explorer.is_stuck
@@ -247,7 +247,7 @@ def test_a_lowest_structure_that_was_refined_eight_times_is_given_up_after_a_thi
 def test_where_a_lower_one_was_found_since_the_search_goes_on():
     explorer = make_explorer([1, *range(2, 24), 0.9], patience=6)
     for sites in explorer.builds.lowest(9)[0][1:]:
-        explorer.refined[explorer.builds.key(sites)] = 8
+        explorer.turns[explorer.builds.key(sites)] = 8
     assert not explorer.is_stuck
 
 
@@ -256,9 +256,9 @@ def test_how_often_a_structure_was_refined_is_kept_in_the_state_and_forgotten_af
     refine(explorer, 5)
     other.restore(json.loads(json.dumps(explorer.state())), {})
     assert refine(other, 5) == refine(explorer, 5)
-    assert explorer.refined.total() == 10
+    assert explorer.turns.total() == 10
     explorer.start_afresh()
-    assert not explorer.refined
+    assert not explorer.turns
 
 
 @pytest.mark.parametrize("energies", [[], [3.0], [np.inf, np.nan]])
