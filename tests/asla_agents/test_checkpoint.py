@@ -59,7 +59,7 @@ def test_a_file_with_a_changed_byte_is_refused(path, share):
     ("plain", "rule"),
     [
         ({}, "must be a checkpoint of ASLA"),
-        ({"format": "asla-checkpoint", "version": 99}, "must be of version 6"),
+        ({"format": "asla-checkpoint", "version": 99}, "must be of version 7"),
         ([], "must be a checkpoint of ASLA"),
     ],
 )
