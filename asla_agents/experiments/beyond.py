@@ -5,6 +5,7 @@ from asla_agents.study import Study
 
 GRAPHENE_BEFORE = {"env_id": "ASLA-Graphene-v0", "episodes": 500, "warmup_episodes": 40}
 STARTS_OVER_SPACING = (0.5, 1.0, 1.25, 2.0, 3.0)
+_RANDOM = {"gradient_steps": 0, "exploration": {"epsilon": 1, "top_probability": 0}}
 
 _QUESTIONS = [
     Experiment(
@@ -69,6 +70,13 @@ _QUESTIONS = [
         "A local energy model judges imagined builds before one of them is paid for: does that save energies?",
         Study(settings={**GRAPHENE, **gaussian(1.25)}, arms={"ASLA": {}, "with imagination": {"imagination": {}}}),
         restarts=50,
+    ),
+    Experiment(
+        "network",
+        "Every other build moves atoms of a low structure without the network: is it needed? Instead of its placements "
+        "here are random ones.",
+        Study(settings={**GRAPHENE, **gaussian(1.25)}, arms={"ASLA": {}, "no network": _RANDOM}),
+        restarts=20,
     ),
 ]
 

@@ -28,7 +28,7 @@ from asla_env import problems
 ROOT = Path(__file__).parents[2]
 PAPER = [f"fig{n}" for n in ("2a", "2b", "3", "4", "5", *(f"6{x}" for x in "abcde"), "7", *(f"8{x}" for x in "abcde"))]
 PAPER += ["fig9", "fig10", "fig11a", "fig11b", "fig12", "table1"]
-BEYOND = ["grain-boundary", "imagination", "species-agr", "species-widths", "trainable-width", "transfer"]
+BEYOND = ["grain-boundary", "imagination", "network", "species-agr", "species-widths", "trainable-width", "transfer"]
 
 
 def run(*arguments):
