@@ -44,9 +44,9 @@ DRAWINGS: dict[str, Drawing] = {
 }
 """Figures that need no rows."""
 
-DrawRows: TypeAlias = "Callable[[Experiment, Study, Sequence[Row]], Figure]"
+_DrawRows: TypeAlias = "Callable[[Experiment, Study, Sequence[Row]], Figure]"
 
-_OTHER_THAN_CURVES: dict[str, DrawRows] = {
+_OTHER_THAN_CURVES: dict[str, _DrawRows] = {
     "fig2b": widths.episodes_against_width,
     "fig4": curves.with_kernels,
     "fig6c": partial(learned.coefficients, number=0),
@@ -126,7 +126,7 @@ def study_figure(name: str, study: Study, rows: Sequence[Row]) -> Figure:
     return _of_one_version(draw, experiment, study, rows)
 
 
-def _of_one_version(draw: DrawRows, experiment: Experiment, study: Study, rows: Sequence[Row]) -> Figure:
+def _of_one_version(draw: _DrawRows, experiment: Experiment, study: Study, rows: Sequence[Row]) -> Figure:
     """Draw the rows of a study with the present defaults, or those with the ones of before."""
     drawn = with_more_arms(study, rows)
     figure = draw(experiment, drawn, rows)
