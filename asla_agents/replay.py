@@ -209,14 +209,18 @@ class BuildReplay:
 
     def targets(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
         """Target Q-values, at most 1, of energies in eV, by what has been seen so far."""
+        return np.clip(1 - 2 * self.windows_above(energies), self.settings.lowest_target, 1)
+
+    def windows_above(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far above the lowest energy so far some energies in eV lie, in windows; inf as long as there is none."""
         seen = self.energies
         finite = seen[np.isfinite(seen)]
         if not len(finite):
-            return np.full(energies.shape, self.settings.lowest_target)
+            return np.full(energies.shape, np.inf)
         typical = float(np.quantile(finite[-self.settings.window_episodes :], self.settings.window_quantile))
         lowest = float(finite.min())
         window = max(typical - lowest, self.settings.minimum_window * self._problem.n_to_place)
-        return np.clip(1 - 2 * (energies - lowest) / window, self.settings.lowest_target, 1)
+        return (energies - lowest) / window
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> Batch:
         """Draw placements from the best, the latest and all builds, each under a random symmetry."""

@@ -16,11 +16,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from asla_agents import pictures
 from asla_agents.asla import ASLA
+from asla_agents.best_files import film_arguments
 from asla_agents.checkpoint import CheckpointError
 from asla_agents.figures import learning_curve
 from asla_agents.record import SearchRecord, Structure, load_agent, read_about, read_record
 from asla_agents.run_directory import RunDirectory
-from asla_agents.training import film_arguments
 from asla_env import film
 from asla_env.text import structure_text
 from asla_env.whole_file import whole_file
