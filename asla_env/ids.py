@@ -14,6 +14,7 @@ IDS = {
     "ASLA-GrapheneMini-v0": "graphene-mini",
     "ASLA-GrainBoundary-v0": "grain-boundary",
     "ASLA-Naphthalene-v0": "naphthalene",
+    "ASLA-BoronNitride-v0": "boron-nitride",
 }
 
 

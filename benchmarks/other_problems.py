@@ -10,7 +10,6 @@ of the steps), and the next structure known, relaxed. All energies are in eV abo
 ===============  ============  ======  ====================================
 id               on pixels     window  next structure
 ===============  ============  ======  ====================================
-BoronNitride-v0  1.50          3       5.55, two neighbours swapped
 Graphene16-v0    2.51          3       7.57, a bond turned by 90 degrees
 Ethylene-v0      0.33          1       2.99, ethylidene
 Benzene-v0       0.67          1       1.34, fulvene
@@ -29,7 +28,7 @@ from ase.build import molecule
 
 from asla_env import AtomPlacementEnv, Problem
 
-_HEIGHT = 10.0  # of the cell of a sheet, in Å
+_LATTICE_CONSTANT, _HEIGHT = 2.467, 10.0  # of the sheet of graphene and of its cell, in Å
 
 
 def benzene(**limits: float) -> Problem:
@@ -44,33 +43,13 @@ def ethylene() -> Problem:
     return Problem.from_atoms(atoms, place=range(1, 6), success_window=1.0)
 
 
-def boron_nitride() -> Problem:
-    """A sheet of hexagonal boron nitride, 12 atoms a cell, from one of its boron atoms."""
-    return Problem.from_atoms(honeycomb("B", "N", 2.50, (3, 1)), place=range(1, 12))
-
-
 def graphene_16() -> Problem:
     """Graphene in a cell of 16 atoms, from one of them."""
-    return Problem.from_atoms(honeycomb("C", "C", 2.467, (2, 2)), place=range(1, 16))
-
-
-def honeycomb(first: str, second: str, lattice_constant: float, repeated: tuple[int, int]) -> Atoms:
-    """A flat sheet of two species that are neighbours of each other alone, in a rectangular cell.
-
-    Parameters
-    ----------
-    first, second
-        Symbols of the species.
-    lattice_constant
-        In Å; the rectangle of four atoms is this times the same times the root of three.
-    repeated
-        How many rectangles the cell has along x and y.
-    """
-    width, height = lattice_constant, lattice_constant * 3**0.5
+    width, height = _LATTICE_CONSTANT, _LATTICE_CONSTANT * 3**0.5
     positions = [(0, 0), (width / 2, height / 2), (0, height / 3), (width / 2, height * 5 / 6)]
     flat = [(x, y, _HEIGHT / 2) for x, y in positions]
-    cell = Atoms([first, first, second, second], positions=flat, cell=(width, height, _HEIGHT), pbc=(True, True, False))
-    return cell.repeat((*repeated, 1))
+    rectangle = Atoms("C4", positions=flat, cell=(width, height, _HEIGHT), pbc=(True, True, False))
+    return Problem.from_atoms(rectangle.repeat((2, 2, 1)), place=range(1, 16))
 
 
 def _make_env(problem: Callable[[], Problem], **settings: Any) -> AtomPlacementEnv:
@@ -81,7 +60,6 @@ PROBLEMS = {
     "Benzene-v0": benzene,
     "BenzeneBound-v0": partial(benzene, maximum_distance=1.3),
     "Ethylene-v0": ethylene,
-    "BoronNitride-v0": boron_nitride,
     "Graphene16-v0": graphene_16,
 }
 for name, make in PROBLEMS.items():

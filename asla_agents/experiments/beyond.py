@@ -1,6 +1,14 @@
 """Questions that the paper leaves open, asked in the same way."""
 
-from asla_agents.experiments.experiment import AGR, GRAIN_BOUNDARY, GRAPHENE, NAPHTHALENE, ONE_HOT, Experiment, gaussian
+from asla_agents.experiments.experiment import (
+    AGR,
+    BORON_NITRIDE,
+    GRAIN_BOUNDARY,
+    GRAPHENE,
+    ONE_HOT,
+    Experiment,
+    gaussian,
+)
 from asla_agents.study import Study
 
 GRAPHENE_BEFORE = {"env_id": "ASLA-Graphene-v0", "episodes": 500, "warmup_episodes": 40}
@@ -20,28 +28,25 @@ _QUESTIONS = [
     ),
     Experiment(
         "species-widths",
-        "Section VIII expects little of a λ of its own for each species, if the largest decides.",
+        "Section VIII expects little of a λ of its own for each species, if the largest decides: here for a sheet of "
+        "boron nitride.",
         Study(
-            settings=NAPHTHALENE,
+            settings=BORON_NITRIDE,
             arms={
-                f"λ(C) = {carbon:g}Δ, λ(H) = {hydrogen:g}Δ": gaussian([carbon, hydrogen], kernel_size=15)
-                for carbon, hydrogen in ((1.0, 1.0), (1.25, 1.25), (1.25, 0.75), (0.75, 1.25))
+                "λ = 0.75Δ": gaussian(0.75),
+                "λ = 1.25Δ": gaussian(1.25),
+                "λ(B) = 1.25Δ, λ(N) = 0.75Δ": gaussian([1.25, 0.75]),
+                "λ(B) = 0.75Δ, λ(N) = 1.25Δ": gaussian([0.75, 1.25]),
             },
         ),
-        restarts=15,
+        restarts=20,
     ),
     Experiment(
         "species-agr",
-        "Section VIII suggests AGR for several species: here each has coefficients of its own.",
-        Study(
-            settings=NAPHTHALENE,
-            arms={
-                "one-hot": ONE_HOT,
-                "Gaussian, λ = Δ": gaussian(1.0, kernel_size=15),
-                "AGR": {**AGR, "representation_kwargs": {"kernel_size": 15}},
-            },
-        ),
-        restarts=15,
+        "Section VIII suggests AGR for several species: here each has coefficients of its own, for a sheet of boron "
+        "nitride.",
+        Study(settings=BORON_NITRIDE, arms={"one-hot": ONE_HOT, "Gaussian, λ = 1.25Δ": gaussian(1.25), "AGR": AGR}),
+        restarts=20,
     ),
     Experiment(
         "transfer",

@@ -9,6 +9,7 @@ from asla_agents.study import Study
 GRAPHENE = {"env_id": "ASLA-Graphene-v0", "evaluator": "gfn1-xtb", "episodes": 1500, "stop_on_success": True}
 GRAIN_BOUNDARY = {"env_id": "ASLA-GrainBoundary-v0", "evaluator": "xwch", "episodes": 5000, "stop_on_success": True}
 NAPHTHALENE = {"env_id": "ASLA-Naphthalene-v0", "evaluator": "gfn1-xtb", "episodes": 10_000, "stop_on_success": True}
+BORON_NITRIDE = {"env_id": "ASLA-BoronNitride-v0", "evaluator": "gfn1-xtb", "episodes": 1000, "stop_on_success": True}
 
 ONE_HOT: dict[str, Any] = {"representation": "one-hot"}
 AGR: dict[str, Any] = {"representation": "agr"}

@@ -12,11 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.neighborlist import neighbor_list
 from tblite.ase import TBLite
 
 from asla_env.action import ActionMask
-from asla_env.problems import PROBLEMS, best_on_grid, grain_boundary, graphene, graphene_mini, naphthalene
+from asla_env.problems import (
+    PROBLEMS,
+    best_on_grid,
+    boron_nitride,
+    grain_boundary,
+    graphene,
+    graphene_mini,
+    naphthalene,
+)
 from asla_env.xwch import XWCH, energy_batch
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -118,9 +127,10 @@ def moved_by_a_pixel(pixels, movable):
         ("graphene-mini", (21, 36), (1, 1), (0.2029, 0.2050), "C", {"C": 11}, 3.0),
         ("grain-boundary", (61, 53), (0, 1), (0.2023, 0.2023), "C28", {"C": 20}, 2.0),
         ("naphthalene", (45, 36), (0, 0), (0.2, 0.2), "C2H2", {"C": 8, "H": 6}, 0.5),
+        ("boron-nitride", (21, 36), (1, 1), (0.2066, 0.2087), "B", {"B": 5, "N": 6}, 3.0),
     ],
 )
-def test_problems_are_as_in_the_paper(name, shape, periodic, spacing, template, to_place, window):
+def test_problems_are_as_they_are_described(name, shape, periodic, spacing, template, to_place, window):
     problem = PROBLEMS[name]()
     assert problem.name == name
     assert problem.grid.shape == shape
@@ -245,7 +255,8 @@ def test_the_boundary_has_a_mirror_to_within_0_05():
 
 
 def test_the_sheets_have_the_four_symmetries_of_a_rectangle_and_naphthalene_none():
-    assert [len(PROBLEMS[name]().symmetries()) for name in ("graphene", "graphene-mini", "naphthalene")] == [4, 4, 1]
+    names = ("graphene", "graphene-mini", "boron-nitride", "naphthalene")
+    assert [len(PROBLEMS[name]().symmetries()) for name in names] == [4, 4, 4, 1]
 
 
 # The best structures on the grid
@@ -336,6 +347,7 @@ def test_the_best_structures_on_the_grid_are_whole_and_on_its_pixels(name):
         ("grain-boundary", XWCH, -0.0564),
         ("grain-boundary", gfn1, -0.0161),
         ("naphthalene", gfn1, 0.0),
+        ("boron-nitride", gfn1, 0.0),
     ],
 )
 def test_the_lowest_of_the_best_structures_is_the_lowest_known_by_each_calculator(name, calculator, above):
@@ -354,6 +366,25 @@ def test_no_move_of_an_atom_by_a_pixel_lowers_the_best_structures_by_xwch(name):
         for each in moved_by_a_pixel(index, range(len(index)))
     ]
     assert energy_batch(moved, lowest.cell, lowest.pbc).min() > energy(lowest, XWCH)
+
+
+def test_each_atom_of_boron_nitride_has_three_neighbours_of_the_other_species():
+    sheet = boron_nitride().reference
+    bonded = bonds(sheet)
+    assert len(bonded) == 12 * 3
+    assert all({sheet.symbols[i], sheet.symbols[j]} == {"B", "N"} for i, j in bonded)
+
+
+def test_boron_nitride_on_the_grid_lies_above_the_ideal_sheet_and_below_one_with_neighbours_swapped():
+    on_grid, bond = boron_nitride().reference, 2.504 / np.sqrt(3)
+    width, height = 3 * bond, np.sqrt(3) * bond
+    flat = [(0, 0, 5), (width / 6, height / 2, 5), (width / 2, height / 2, 5), (2 * width / 3, 0, 5)]
+    ideal = Atoms("BNBN", flat, cell=(width, height, 10), pbc=(True, True, False)) * (1, 3, 1)
+    np.testing.assert_allclose(ideal.cell, on_grid.cell, atol=0.002)
+    assert above_reference(boron_nitride(), ideal, gfn1) == pytest.approx(-0.80, abs=0.01)
+    swapped = on_grid.copy()
+    swapped.symbols[[1, 7]] = swapped.symbols[[7, 1]]
+    assert above_reference(boron_nitride(), swapped, gfn1) > boron_nitride().success_window + 2
 
 
 def test_a_problem_that_does_not_exist_has_no_best_structure():
@@ -396,6 +427,16 @@ def test_most_molecules_with_a_hydrogen_moved_by_a_pixel_count_but_few_with_a_ca
             above = above_reference(problem, built(problem, pixels, symbols), gfn1)
             found.append(above < problem.success_window)
     assert {species: (sum(found), len(found)) for species, found in counts.items()} == {"C": (2, 32), "H": (18, 24)}
+
+
+def test_sheets_of_boron_nitride_with_an_atom_moved_by_a_pixel_count_and_lie_higher():
+    problem, sheet = boron_nitride(), boron_nitride().reference
+    best = np.transpose(np.unravel_index(problem.grid.pixels(sheet.positions), problem.grid.shape))
+    moved = [
+        built(problem, pixels % problem.grid.shape, sheet.symbols) for pixels in moved_by_a_pixel(best, range(1, 12))
+    ]
+    above = [above_reference(problem, atoms, gfn1) for atoms in moved]
+    assert 0.1 < min(above) < max(above) < problem.success_window
 
 
 @pytest.mark.parametrize(
