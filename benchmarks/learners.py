@@ -22,7 +22,6 @@ from record import machine
 from asla_agents import ASLA
 from asla_agents.callbacks import StopOnSuccess, read_rows
 from asla_agents.config import RunConfig
-from asla_agents.exploration import Exploration
 from asla_agents.explorer import Explorer
 from asla_agents.randomness import torch_seeded
 from asla_agents.replay import Batch, BuildReplay, ReplaySettings
@@ -34,6 +33,7 @@ from asla_env.observation import placed_sites
 ROWS = Path(__file__).parent / "results" / "learners.jsonl"
 TEMPERATURE = 0.03
 NETWORKS = 3
+Values = NDArray[Any]  # of each action
 
 
 class Exponential(BuildReplay):
@@ -116,14 +116,7 @@ class ByLoss(BuildReplay):
 class OneTurn(Explorer):
     """A coin for each build instead of each placement: as often one placement of it, any, is not the greedy one."""
 
-    def choose(
-        self,
-        placed: ArrayLike,
-        q_values: NDArray[np.floating],
-        legal: NDArray[np.bool_],
-        exploration: Exploration | None = None,
-        in_flight: Sequence[Sequence[int]] = (),
-    ) -> int:
+    def choose(self, placed: ArrayLike, q_values: Values, legal: Values, exploration=None, **others: Any) -> int:
         """Choose an action."""
         settings, n_there = exploration or self.exploration, np.asarray(placed).size
         share, n = settings.epsilon + settings.top_probability, self.problem.n_to_place
@@ -131,24 +124,17 @@ class OneTurn(Explorer):
             self.turn = int(self.rng.integers(n)) if self.rng.random() < n * share else None
         scale = (self.turn == n_there) / share
         scaled = replace(settings, epsilon=settings.epsilon * scale, top_probability=settings.top_probability * scale)
-        return super().choose(placed, q_values, legal, scaled, in_flight)
+        return super().choose(placed, q_values, legal, scaled, **others)
 
 
 class Boltzmann(Explorer):
     """Actions with probabilities proportional to ``exp(Q / 0.03)``, by Gumbel's noise."""
 
-    def choose(
-        self,
-        placed: ArrayLike,
-        q_values: NDArray[np.floating],
-        legal: NDArray[np.bool_],
-        exploration: Exploration | None = None,
-        in_flight: Sequence[Sequence[int]] = (),
-    ) -> int:
+    def choose(self, placed: ArrayLike, q_values: Values, legal: Values, exploration=None, **others: Any) -> int:
         """Choose an action."""
         noisy = q_values + TEMPERATURE * self.rng.gumbel(size=q_values.shape)
         never = replace(exploration or self.exploration, epsilon=0.0, top_probability=0.0)
-        return super().choose(placed, noisy, legal, never, in_flight)
+        return super().choose(placed, noisy, legal, never, **others)
 
 
 class Learner(ASLA):
