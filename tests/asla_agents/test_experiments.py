@@ -13,10 +13,14 @@ from asla_agents.experiments import EXPERIMENTS, changed, changes, generalisatio
 from asla_agents.jobs import job_of
 from asla_agents.restarts import run_study
 from asla_agents.study import Study, rows_of
+from asla_env.ids import problem_of_id
 from asla_env.problems import graphene
 
 DISTINCT = {experiment.name: experiment for experiment in EXPERIMENTS.values()}
-CHEAP = {name: None if "ASLA-Naphthalene" in e.study.settings["env_id"] else "xwch" for name, e in DISTINCT.items()}
+CHEAP = {
+    name: "xwch" if problem_of_id(experiment.study.settings["env_id"]).species == ("C",) else None
+    for name, experiment in DISTINCT.items()
+}
 
 
 @cache
