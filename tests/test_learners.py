@@ -105,6 +105,9 @@ def test_bootstrapped_targets_are_raised_to_the_highest_legal_value_but_for_the_
     assert targets[is_last][there[is_last]].min() < 0.9
     builds.q_values = lambda images: np.full((len(images), PROBLEM.n_actions), 7.0)
     assert builds.sample(64, np.random.default_rng(0)).targets.max() == 1
+    builds.q_values = lambda images: np.where(images.reshape(len(images), -1), 7.0, -9.0)  # high where atoms are
+    own = learners.BuildReplay.sample(builds, 64, np.random.default_rng(0))
+    np.testing.assert_array_equal(builds.sample(64, np.random.default_rng(0)).targets, own.targets)
 
 
 def test_builds_of_large_loss_are_drawn_more_often(learners):
